@@ -1,0 +1,162 @@
+"""Draws on pay as you go to invoices: lines, tax, totals, numbers (section 6 of the rules)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+import pandas as pd
+
+from billing.core.cycles import CycleSpan, local_date
+from billing.core.instants import to_us
+from billing.core.model import Kind, ParkedReason, TaxTreatment
+from billing.core.quantity import decimal_of_micro, fits_int64, minor_digits, multiply, round_half_up
+from billing.core.rating import Parked
+from billing.core.reference import Reference
+from billing.core.tax import TaxRates, tax_treatment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DraftLine:
+    """Charged units of one API at one price. ``net`` has the currency's minor digits."""
+
+    api: str
+    charged_units: int
+    unit_price_micro: int
+    net: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DraftInvoice:
+    """An invoice before it is issued: everything but its number and dates (rule 6.1)."""
+
+    team_id: str
+    customer_id: str
+    subscription_id: str
+    cycle: CycleSpan
+    currency: str
+    lines: tuple[DraftLine, ...]
+    net: Decimal
+    tax_treatment: TaxTreatment
+    tax: Decimal
+    total: Decimal
+
+    @property
+    def issue_order(self) -> tuple[int, str, str]:
+        """Numbers are given in the order of cycle end, team id, subscription id (rule 6.3)."""
+        return (self.cycle.end_us, self.team_id, self.subscription_id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Buyers:
+    """Who buys for which team, where, and the seller's country: what tax depends on."""
+
+    seller_country: str
+    customer_by_team: Mapping[str, str]
+    country_by_customer: Mapping[str, str]
+    vat_id_by_customer: Mapping[str, str]
+    rates: TaxRates
+
+    @classmethod
+    def from_reference(cls, reference: Reference) -> Buyers:
+        """Arrange the tables ``seller``, ``customers``, ``teams`` and ``tax_rates``."""
+        customers, teams = reference["customers"], reference["teams"]
+        return cls(
+            seller_country=str(reference["seller"]["country"].iloc[0]),
+            customer_by_team=dict(zip(teams["team_id"], teams["customer_id"], strict=True)),
+            country_by_customer=dict(zip(customers["customer_id"], customers["country"], strict=True)),
+            vat_id_by_customer=dict(zip(customers["customer_id"], customers["vat_id"], strict=True)),
+            rates=TaxRates.from_reference(reference),
+        )
+
+    def treatment(self, team_id: str, last_day: date) -> TaxTreatment | None:
+        """The tax that an invoice to the team bears; None where no rate is in force."""
+        customer = self.customer_by_team[team_id]
+        return tax_treatment(
+            seller_country=self.seller_country,
+            buyer_country=self.country_by_customer[customer],
+            buyer_vat_id=self.vat_id_by_customer[customer],
+            last_day=last_day,
+            rates=self.rates,
+        )
+
+
+def draft_invoices(
+    draws: pd.DataFrame, cycles: Mapping[tuple[str, int], CycleSpan], buyers: Buyers
+) -> tuple[list[DraftInvoice], list[Parked]]:
+    """One invoice for each ``payg`` subscription that paid for units in a cycle, and the cycles that cannot be invoiced.
+
+    ``draws`` has the columns of ``rating.DRAW_COLUMNS``; ``cycles`` is by team_id and start in microseconds.
+    """
+    paid = draws[(draws["source"] == Kind.PAYG) & (draws["charged_units"] > 0)]
+    drafts: list[DraftInvoice] = []
+    troubles: list[Parked] = []
+    for key, mine in paid.groupby(["team_id", "cycle_start_us", "subscription_id"], sort=True):
+        team_id, start_us, subscription_id = str(key[0]), int(key[1]), str(key[2])
+        cycle = cycles[team_id, start_us]
+        treatment = buyers.treatment(team_id, local_date(cycle.time_zone, cycle.end_us - 1))
+        if treatment is None:
+            troubles.append(Parked(team_id=team_id, cycle_start_us=start_us, reason=ParkedReason.NO_TAX_RATE))
+            continue
+        draft = _draft(team_id, buyers.customer_by_team[team_id], subscription_id, cycle, mine, treatment)
+        if fits_int64(int(draft.total.scaleb(minor_digits(draft.currency)))):
+            drafts.append(draft)
+        else:
+            troubles.append(Parked(team_id=team_id, cycle_start_us=start_us, reason=ParkedReason.BOUND_EXCEEDED))
+    return drafts, troubles
+
+
+def _draft(
+    team_id: str, customer_id: str, subscription_id: str, cycle: CycleSpan, draws: pd.DataFrame, treatment: TaxTreatment
+) -> DraftInvoice:
+    currency = str(draws["currency"].iloc[0])
+    digits = minor_digits(currency)
+    lines = tuple(
+        DraftLine(
+            api=str(api),
+            charged_units=int(units),
+            unit_price_micro=int(price),
+            net=round_half_up(multiply(int(units), decimal_of_micro(price)), digits),
+        )
+        for (api, price), units in _units_by_line(draws)
+    )
+    net = sum((line.net for line in lines), Decimal(0).scaleb(-digits))
+    tax = round_half_up(multiply(net, treatment.percent).scaleb(-2), digits)
+    return DraftInvoice(
+        team_id=team_id,
+        customer_id=customer_id,
+        subscription_id=subscription_id,
+        cycle=cycle,
+        currency=currency,
+        lines=lines,
+        net=net,
+        tax_treatment=treatment,
+        tax=tax,
+        total=net + tax,
+    )
+
+
+def _units_by_line(draws: pd.DataFrame) -> list[tuple[tuple[str, int], int]]:
+    """Units by API and price, ordered by API, then by price (rule 6.1)."""
+    units: dict[tuple[str, int], int] = {}
+    for row in draws.itertuples(index=False):
+        key = (row.api, int(row.unit_price_micro))
+        units[key] = units.get(key, 0) + int(row.charged_units)
+    return sorted(units.items())
+
+
+def invoice_number(prefix: str, year: int, sequence: int) -> str:
+    """``PREFIX-YEAR-NNNNNN``; seven digits after 999,999 (rule 6.3)."""
+    return f"{prefix}-{year}-{sequence:06d}"
+
+
+def issue_date(issued_at: datetime, seller_time_zone: str) -> date:
+    """The local date of the issue instant in the seller's time zone (rule 6.3)."""
+    return local_date(seller_time_zone, to_us(issued_at))
+
+
+def in_issue_order(drafts: Sequence[DraftInvoice]) -> list[DraftInvoice]:
+    """Drafts in the order in which they get their numbers (rule 6.3)."""
+    return sorted(drafts, key=lambda draft: draft.issue_order)

@@ -1,0 +1,78 @@
+"""Exact numbers: integers of 10^-6 for quantities, tokens and prices; Decimal for money. Never binary floats.
+
+Sources: rule 2.1 (six decimals, exact), rule 6.1 (rounding half away from zero to the minor unit of ISO 4217),
+data contract, "Decimals".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Context, Decimal
+from types import MappingProxyType
+
+MICRO = 1_000_000
+INT64_MAX = 2**63 - 1
+_DECIMAL = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,6}))?")
+# Amounts have at most 19 digits before the point and 12 after it (units x price, both of 10^-6).
+_EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
+
+# ISO 4217 (list one, 2024-06): minor digits of the currencies that do not have two. CLDR differs for some.
+_MINOR_DIGITS: Mapping[str, int] = MappingProxyType(
+    dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0)
+    | dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3)
+    | dict.fromkeys("CLF UYW".split(), 4)
+)
+
+
+def parse_micro(text: str) -> int:
+    """``-?[0-9]+(\\.[0-9]{1,6})?`` to an integer of 10^-6. ``ValueError`` for anything else."""
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a decimal; write digits, a point and at most six decimals")
+    sign, whole, fraction = match.groups()
+    micro = int(whole) * MICRO + int((fraction or "").ljust(6, "0"))
+    return -micro if sign else micro
+
+
+def format_micro(micro: int) -> str:
+    """An integer of 10^-6 as a decimal without trailing zeros."""
+    whole, fraction = divmod(abs(int(micro)), MICRO)
+    text = f"{whole}.{fraction:06d}".rstrip("0").rstrip(".") if fraction else str(whole)
+    return f"-{text}" if micro < 0 else text
+
+
+def decimal_of_micro(micro: int) -> Decimal:
+    """The Decimal of an integer of 10^-6, exact, without trailing zeros after the point."""
+    return Decimal(format_micro(micro))
+
+
+def minor_digits(currency: str) -> int:
+    """Digits after the point of an ISO 4217 currency: JPY 0, EUR 2, KWD 3."""
+    return _MINOR_DIGITS.get(currency, 2)
+
+
+def round_half_up(amount: Decimal, digits: int) -> Decimal:
+    """Round half away from zero to ``digits`` decimals (rules 6.1 and 6.2), keeping exactly that many."""
+    return amount.quantize(Decimal(1).scaleb(-digits), context=_EXACT)
+
+
+def multiply(left: Decimal | int, right: Decimal) -> Decimal:
+    """An exact product; more digits than 60 would raise ``decimal.Inexact`` rather than lose one."""
+    return _TRAPPING.multiply(Decimal(left), right)
+
+
+def fits_int64(value: int) -> bool:
+    """Whether an exact integer can be kept in 64 bits."""
+    return -INT64_MAX <= value <= INT64_MAX
+
+
+def _trapping() -> Context:
+    from decimal import Inexact
+
+    context = Context(prec=60)
+    context.traps[Inexact] = True
+    return context
+
+
+_TRAPPING = _trapping()

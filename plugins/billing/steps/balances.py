@@ -1,0 +1,31 @@
+"""Balances at an instant: what is available of what was granted, open cycles included (rule 8.1)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pandas as pd
+
+from billing.core.balances import balances_at
+from billing.core.errors import DataRefused
+from billing.core.instants import format_us, to_us
+from billing.steps.open_cycles import open_usage, rate_open
+from billing.steps.reference import current_reference
+from billing.store.home import Home
+from billing.store.ledger import last_closed
+
+
+def balances(home: Home, at: datetime) -> pd.DataFrame:
+    """Every balance valid at ``at``: a frame with ``core.balances.BALANCE_COLUMNS``, sorted as it is exported.
+
+    Refused for an instant before a team's last close: what was open then is not told any more.
+    """
+    at_us = to_us(at)
+    _, reference = current_reference(home)
+    with home.database.read() as connection:
+        closed = [last.end_us for last in last_closed(connection).values()]
+        if closed and at_us < max(closed):
+            raise DataRefused(f"Balances are told from the last close on; {format_us(max(closed))} is the end of the last closed cycle.")
+        found = open_usage(home, connection, reference, at_us)
+        used = rate_open(connection, found)
+    return balances_at(found.terms.teams, used, at_us)

@@ -1,0 +1,329 @@
+"""Close cycles: find what is due, pin what is known, rate, issue (rules 3.4 to 3.8, 6.1 to 6.3, 6.7).
+
+``open_close`` pins; ``rate_shards`` rates teams, in any number of processes; ``issue`` gives numbers in one
+transaction. ``close`` is all three. An interrupted close is finished first, with what it had pinned; a second
+run of the same close finds its work done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from sqlalchemy import Connection, select
+
+from billing.core import checks
+from billing.core.cycles import CycleSpan, cycles_from, first_start_us
+from billing.core.errors import DataRefused
+from billing.core.instants import format_us, from_us, to_us
+from billing.core.invoicing import Buyers, draft_invoices, in_issue_order, issue_date
+from billing.core.model import Kind, ParkedReason
+from billing.core.rating import Opening, Parked, Rated, TeamPlan, first_troubles, rate, without_parked
+from billing.core.reference import Reference
+from billing.core.terms import Terms, subscriptions_of
+from billing.core.zones import TZDATA_VERSION
+from billing.steps import commit_points
+from billing.steps.progress import Progress, silent
+from billing.steps.reference import reference_at
+from billing.store import ledger, log
+from billing.store.batches import committed, completeness, pinnable
+from billing.store.configuration import CLOSE_LAG_SECONDS, MAX_UNITS_PER_CYCLE, configured
+from billing.store.home import Home
+from billing.store.invoices import NewInvoice, write_invoices
+from billing.store.ledger import Close, LastClosed
+from billing.store.reference_history import last_load
+from billing.store.tables import invoices, parked
+from billing.store.usage_table import SHARDS, shard_of
+
+
+_NOTHING_DUE_US = -(2**62)
+"""No cycle ends by then: usage is complete through no instant yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """Cycles that are over but cannot close: usage is not complete through their end and the lag."""
+
+    cycles: int
+    complete_through: datetime | None
+    missing_windows: tuple[tuple[datetime, datetime], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CloseSummary:
+    """What a close did."""
+
+    close_no: int
+    cycles: int
+    invoices: tuple[str, ...]
+    parked: tuple[Parked, ...]
+    waiting: Waiting
+
+
+def close(home: Home, as_of: datetime, *, assume_complete: bool = False, progress: Progress = silent) -> CloseSummary:
+    """Close every cycle that is due at ``as_of``, in this process."""
+    waiting = None
+    while True:
+        close_no, waiting = open_close(home, as_of, assume_complete=assume_complete)
+        pending = pending_shards(home, close_no)
+        for done, group in enumerate(pending):
+            progress("rating shards", done, len(pending))
+            rate_shards(home, close_no, group)
+        progress("rating shards", len(pending), len(pending))
+        issue(home, close_no)
+        summary = summarise(home, close_no, waiting)
+        with home.database.read() as connection:
+            if ledger.read_close(connection, close_no).as_of_us == to_us(as_of):
+                return summary
+
+
+def open_close(home: Home, as_of: datetime, *, assume_complete: bool = False) -> tuple[int, Waiting]:
+    """Pin what is known now, under the lock that gives numbers out; or find the close that was interrupted.
+
+    ``assume_complete`` takes usage to be complete through ``as_of`` (scenarios). Raises ``DataRefused`` for an
+    ``as_of`` before the last close.
+    """
+    as_of_us = to_us(as_of)
+    with home.database.exclusive("books") as connection:
+        last = ledger.last_close(connection)
+        if last and last.state != ledger.ISSUED:
+            return last.close_no, _waiting(home, connection, last)
+        if last and as_of_us < last.as_of_us:
+            raise DataRefused(
+                f"The last close was as of {format_us(last.as_of_us)}; an earlier one is refused (rule 3.4). Give that instant or a later one."
+            )
+        new = _new_close(connection, last, as_of_us, assume_complete)
+        values = {"tzdata": TZDATA_VERSION, "version": version("carryover"), "opened_at_us": to_us(datetime.now(UTC))}
+        fields = {name: getattr(new, name) for name in Close.__slots__}
+        ledger.open_close(connection, fields | values)
+        waiting = _waiting(home, connection, new)
+    commit_points.reached(commit_points.CLOSE_OPENED)
+    return new.close_no, waiting
+
+
+def _new_close(connection: Connection, last: Close | None, as_of_us: int, assume_complete: bool) -> Close:
+    pinned_batch = pinnable(connection)
+    lag_us = configured(connection, CLOSE_LAG_SECONDS) * 1_000_000
+    complete_us = as_of_us if assume_complete else completeness(connection, pinned_batch).through_us
+    return Close(
+        close_no=last.close_no + 1 if last else 1,
+        state=ledger.OPEN,
+        as_of_us=as_of_us,
+        due_through_us=_NOTHING_DUE_US if complete_us is None else min(as_of_us, complete_us) - lag_us,
+        pinned_batch=pinned_batch,
+        pinned_load=last_load(connection),
+        shards=SHARDS,
+    )
+
+
+def pending_shards(home: Home, close_no: int, *, at_least: int = 1, rows_at_once: int = 2_000_000) -> list[list[int]]:
+    """The shards that are still to be rated, in groups of about ``rows_at_once`` events, at least so many where there are shards.
+
+    The number of groups depends on shards and events, never on the number of teams.
+    """
+    with home.database.read() as connection:
+        done = ledger.rated_shards(connection, close_no)
+    rows = {int(shard): count for shard, count in home.usage.lake.rows_by("shard").items()}
+    left = sorted((shard for shard in range(SHARDS) if shard not in done), key=lambda shard: (-rows.get(shard, 0), shard))
+    wanted = min(len(left), max(at_least, -(-sum(rows.get(shard, 0) for shard in left) // rows_at_once)))
+    groups: list[list[int]] = [[] for _ in range(wanted)]
+    for shard in left:
+        min(groups, key=lambda group: (sum(rows.get(s, 0) for s in group), len(group))).append(shard)
+    return [sorted(group) for group in groups]
+
+
+def rate_shards(home: Home, close_no: int, shards: Sequence[int]) -> int:
+    """Rate every due cycle of the teams of these shards; returns how many cycles. One transaction, once per shard."""
+    with home.database.read() as connection:
+        this = ledger.read_close(connection, close_no)
+        todo = sorted(set(shards) - ledger.rated_shards(connection, close_no))
+        if not todo:
+            return 0
+        work = _Work.of(home, connection, this, todo)
+    rated, now_parked = work.rate()
+    kept = without_parked(rated, now_parked)
+    due = work.cycles_before(now_parked)
+    with home.database.exclusive("rating") as connection:
+        if ledger.rated_shards(connection, close_no) & set(todo):
+            return 0
+        ledger.write_rated(connection, this, work.shard_by_team, due, kept)
+        ledger.write_parked(connection, this, list(work.due), now_parked, work.shard_by_team)
+        ledger.finish_shards(connection, close_no, work.shard_rows(due))
+    commit_points.reached(commit_points.CLOSE_SHARDS_RATED)
+    return sum(map(len, due.values()))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """All that the rating of some shards reads: nothing but what the close pinned."""
+
+    shards: Sequence[int]
+    reference: Reference
+    terms: Terms
+    due: Mapping[str, Sequence[CycleSpan]]
+    shard_by_team: Mapping[str, int]
+    plans: Sequence[TeamPlan]
+    opening: Opening
+    events: object
+    max_units: int
+
+    @classmethod
+    def of(cls, home: Home, connection: Connection, this: Close, shards: Sequence[int]) -> _Work:
+        reference = reference_at(home, this.pinned_load)
+        last = ledger.last_closed(connection, shards)
+        due = _due_cycles(reference, last, shards, this.due_through_us)
+        plans = [TeamPlan(team_id=t, cycles=tuple(c), pinned_batch=last[t].pinned_batch if t in last else 0) for t, c in due.items()]
+        terms = Terms.from_reference(reference, list(due))
+        mine = [s.subscription_id for team in terms.teams.values() for s in team.subscriptions]
+        events = home.usage.unbilled(
+            committed(connection, this.pinned_batch),
+            shards,
+            list(due),
+            min((plan.start_us for plan in plans), default=0),
+            max((plan.until_us for plan in plans), default=0),
+            min((plan.pinned_batch for plan in plans), default=0),
+        )
+        return cls(
+            shards=shards,
+            reference=reference,
+            terms=terms,
+            due=due,
+            shard_by_team={team_id: shard_of(team_id) for team_id in due},
+            plans=plans,
+            opening=ledger.read_opening(connection, shards, mine),
+            events=events,
+            max_units=configured(connection, MAX_UNITS_PER_CYCLE),
+        )
+
+    def rate(self) -> tuple[Rated, list[Parked]]:
+        """Rate, find what must be parked, and check the laws on what is left."""
+        rated = rate(self.terms, self.plans, self.events, self.opening)  # type: ignore[arg-type]
+        buyers = Buyers.from_reference(self.reference)
+        cycles = {(team_id, c.start_us): c for team_id, mine in self.due.items() for c in mine}
+        _, untaxed = draft_invoices(rated.draws, cycles, buyers)
+        over = rated.carry[rated.carry["charged_units"] > self.max_units]
+        beyond = [
+            Parked(team_id=row.team_id, cycle_start_us=int(row.cycle_start_us), reason=ParkedReason.BOUND_EXCEEDED)
+            for row in over.itertuples(index=False)
+        ]
+        now_parked = first_troubles([*rated.troubles, *untaxed, *beyond])
+        _check(without_parked(rated, now_parked), cycles, buyers, self.terms)
+        return rated, now_parked
+
+    def cycles_before(self, now_parked: Sequence[Parked]) -> dict[str, list[CycleSpan]]:
+        """The due cycles that are rated: of a parked team those before the parked one."""
+        limit = {p.team_id: p.cycle_start_us for p in now_parked}
+        return {t: [c for c in mine if t not in limit or c.start_us < limit[t]] for t, mine in self.due.items()}
+
+    def shard_rows(self, due: Mapping[str, Sequence[CycleSpan]]) -> list[dict[str, int]]:
+        """A row a shard for the ledger."""
+        return [
+            {
+                "shard": shard,
+                "teams": sum(1 for team_id in due if self.shard_by_team[team_id] == shard),
+                "cycles": sum(len(mine) for team_id, mine in due.items() if self.shard_by_team[team_id] == shard),
+            }
+            for shard in self.shards
+        ]
+
+
+def issue(home: Home, close_no: int) -> tuple[str, ...]:
+    """Give the close's invoices their numbers, in order, and close its cycles (rule 6.3). Once: a second call finds it done."""
+    with home.database.read() as connection:
+        this = ledger.read_close(connection, close_no)
+        missing = set(range(this.shards)) - ledger.rated_shards(connection, close_no)
+    if missing:
+        raise DataRefused(f"Close {close_no} cannot issue yet: shards {sorted(missing)} are not rated. Run the close again.")
+    commit_points.reached(commit_points.CLOSE_RATED)
+    reference = reference_at(home, this.pinned_load)
+    with home.database.exclusive("books") as connection:
+        this = ledger.read_close(connection, close_no)
+        if this.state != ledger.ISSUED:
+            _issue(connection, this, reference)
+    commit_points.reached(commit_points.CLOSE_ISSUED)
+    return invoice_numbers(home, close_no)
+
+
+def _issue(connection: Connection, this: Close, reference: Reference) -> None:
+    as_of = from_us(this.as_of_us)
+    cycles = ledger.close_cycles(connection, this.close_no)
+    numbers: list[str] = []
+    if cycles:
+        seller = reference["seller"].iloc[0]
+        day = issue_date(as_of, seller["time_zone"])
+        drafts, troubles = draft_invoices(ledger.close_draws(connection, this.close_no, Kind.PAYG), cycles, Buyers.from_reference(reference))
+        checks.demand([checks.Finding(file="invoices", message=f"{t.team_id}: {t.reason} after rating") for t in troubles])
+        new = [NewInvoice(draft=draft, issued_at=as_of, issue_date=day) for draft in in_issue_order(drafts)]
+        numbers = write_invoices(connection, this, seller["invoice_prefix"], new)
+    ledger.turn(connection, this.close_no, ledger.ISSUED, issued_at_us=this.as_of_us)
+    payload = {
+        "close_no": this.close_no,
+        "as_of": format_us(this.as_of_us),
+        "pinned_batch": this.pinned_batch,
+        "pinned_load": this.pinned_load,
+        "cycles": len(cycles),
+        "invoices": numbers,
+    }
+    log.append(connection, datetime.now(UTC), "close", payload)
+
+
+def summarise(home: Home, close_no: int, waiting: Waiting) -> CloseSummary:
+    """What a finished close did, and who is parked now."""
+    with home.database.read() as connection:
+        cycles = ledger.close_cycles(connection, close_no)
+        rows = connection.execute(select(parked).order_by(parked.c.team_id)).all()
+    return CloseSummary(
+        close_no=close_no,
+        cycles=len(cycles),
+        invoices=invoice_numbers(home, close_no),
+        parked=tuple(Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason)) for r in rows),
+        waiting=waiting,
+    )
+
+
+def invoice_numbers(home: Home, close_no: int) -> tuple[str, ...]:
+    """The numbers of a close's invoices, in order."""
+    with home.database.read() as connection:
+        query = select(invoices.c.number).where(invoices.c.close_no == close_no).order_by(invoices.c.year, invoices.c.sequence)
+        return tuple(connection.execute(query).scalars())
+
+
+def _due_cycles(
+    reference: Reference, last: Mapping[str, LastClosed], shards: Sequence[int], due_through_us: int
+) -> dict[str, list[CycleSpan]]:
+    """By team, the cycles to close now, in order: from the end of its last closed cycle (rule 3.6)."""
+    due: dict[str, list[CycleSpan]] = {}
+    for team_id, held in sorted(subscriptions_of(reference).items()):
+        if shard_of(team_id) in shards:
+            start_us = last[team_id].end_us if team_id in last else first_start_us(held)
+            if mine := list(cycles_from(held, start_us, due_through_us)):
+                due[team_id] = mine
+    return due
+
+
+def _waiting(home: Home, connection: Connection, this: Close) -> Waiting:
+    """Cycles that are over at ``as_of`` but not complete, and what is missing (rule 3.4)."""
+    found = completeness(connection, this.pinned_batch)
+    lag_us = configured(connection, CLOSE_LAG_SECONDS) * 1_000_000
+    over = {}
+    if this.due_through_us < this.as_of_us - lag_us and this.pinned_load:
+        over = _due_cycles(reference_at(home, this.pinned_load), ledger.last_closed(connection), range(SHARDS), this.as_of_us - lag_us)
+    return Waiting(
+        cycles=sum(1 for mine in over.values() for cycle in mine if cycle.end_us > this.due_through_us),
+        complete_through=None if found.through_us is None else from_us(found.through_us),
+        missing_windows=tuple((from_us(start), from_us(end)) for start, end in found.missing),
+    )
+
+
+def _check(rated: Rated, cycles: Mapping[tuple[str, int], CycleSpan], buyers: Buyers, terms: Terms) -> None:
+    """The laws of the books, before anything is written."""
+    drafts, _ = draft_invoices(rated.draws, cycles, buyers)
+    sizes = terms.sizes_micro
+    changing = frozenset(api for api in terms.apis if len(sizes.get(api, ())) > 1)
+    constant = {api: sizes[api][0] for api in sizes if api not in changing}
+    found = [*checks.units_are_drawn_once(rated), *checks.carry_moves_on(rated)]
+    checks.demand([*found, *checks.usage_is_conserved(rated, changing, constant), *checks.invoices_match_draws(rated, drafts)])
+
+

@@ -1,0 +1,48 @@
+"""The named points at which a step has just made something durable.
+
+Whoever wants to know (a test that kills the process there) listens by ``listen``; otherwise nothing happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+INGEST_ARCHIVED: Final = "ingest: sources archived"
+INGEST_OPENED: Final = "ingest: batch opened"
+INGEST_USAGE_APPENDED: Final = "ingest: usage appended"
+INGEST_IDS_APPENDED: Final = "ingest: ids appended"
+INGEST_COMMITTED: Final = "ingest: batch committed"
+CLOSE_OPENED: Final = "close: opened and pinned"
+CLOSE_SHARDS_RATED: Final = "close: shards rated"
+CLOSE_RATED: Final = "close: all rated"
+CLOSE_ISSUED: Final = "close: invoices issued"
+RENDER_WRITTEN: Final = "render: document written"
+RENDER_RECORDED: Final = "render: document recorded"
+
+ALL: Final = (
+    INGEST_ARCHIVED,
+    INGEST_OPENED,
+    INGEST_USAGE_APPENDED,
+    INGEST_IDS_APPENDED,
+    INGEST_COMMITTED,
+    CLOSE_OPENED,
+    CLOSE_SHARDS_RATED,
+    CLOSE_RATED,
+    CLOSE_ISSUED,
+    RENDER_WRITTEN,
+    RENDER_RECORDED,
+)
+
+_listeners: list[Callable[[str], None]] = []
+
+
+def listen(listener: Callable[[str], None]) -> None:
+    """Call ``listener`` with the name of every point that is reached from now on."""
+    _listeners.append(listener)
+
+
+def reached(point: str) -> None:
+    """Say that a point is reached."""
+    for listener in _listeners:
+        listener(point)

@@ -1,0 +1,129 @@
+"""Write the outputs: what was closed, charged, invoiced, rejected and parked (data contract, "Outputs")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+from sqlalchemy import Connection, Row, and_, select
+
+from billing.core.instants import format_us, from_day
+from billing.core.model import ApiBilling, Kind
+from billing.core.quantity import format_micro
+from billing.core.reference import FOREVER_US
+from billing.outbound.output_tables import COLUMNS, write_table
+from billing.store.batches import COMMITTED
+from billing.store.home import Home
+from billing.store.invoices import from_minor
+from billing.store.ledger import ISSUED
+from billing.store.tables import batch_files, batches, carry, cycles, draws, duplicate_ranges, invoice_lines, invoices, parked, quarantine
+
+Cells = Iterator[tuple[str, ...]]
+
+
+def export(home: Home, folder: Path) -> dict[str, int]:
+    """Write every output table into ``folder``, all from one state of the books; returns the number of rows by table."""
+    with home.database.read() as connection:
+        tables = {name: list(rows(connection)) for name, rows in _TABLES.items()}
+    return {name: write_table(folder / f"{name}.csv", COLUMNS[name], rows) for name, rows in tables.items()}
+
+
+def export_balances(frame: pd.DataFrame, path: Path) -> int:
+    """Write balances (``core.balances.BALANCE_COLUMNS``) as a table; returns the number of rows."""
+    return write_table(path, COLUMNS["balances"], balance_cells(frame))
+
+
+def balance_cells(frame: pd.DataFrame) -> Cells:
+    """Balances as text, in the order of the output's columns."""
+    for row in frame.itertuples(index=False):
+        amounts = (format_micro(value) for value in (row.granted_micro, row.used_micro, row.available_micro))
+        yield (row.team_id, row.source, row.subscription_id, row.grant_id, row.api, *amounts, _end(row.ends_at_us), _end(row.refreshes_at_us))
+
+
+def _end(us: int) -> str:
+    return "" if us == FOREVER_US else format_us(us)
+
+
+def _day(number: int) -> str:
+    return from_day(number).isoformat()
+
+
+def _cycles(connection: Connection) -> Cells:
+    for r in connection.execute(select(cycles).where(cycles.c.state == ISSUED)):
+        days = (_day(r.period_first_day), _day(r.period_last_day))
+        yield (r.team_id, format_us(r.cycle_start_us), format_us(r.cycle_end_us), *days, r.time_zone, r.payg_subscription_id)
+
+
+def _of_closed(table: object) -> object:
+    return and_(
+        cycles.c.team_id == table.c.team_id,  # type: ignore[attr-defined]
+        cycles.c.cycle_start_us == table.c.cycle_start_us,  # type: ignore[attr-defined]
+        cycles.c.state == ISSUED,
+    )
+
+
+def _carry(connection: Connection) -> Cells:
+    query = select(carry).join(cycles, _of_closed(carry)).where(carry.c.billing == ApiBilling.RATED.value)  # type: ignore[arg-type]
+    for r in connection.execute(query):
+        usage = (format_micro(value) for value in (r.opening_micro, r.usage_micro, r.late_usage_micro))
+        yield (r.team_id, format_us(r.cycle_start_us), r.api, *usage, str(r.charged_units), format_micro(r.closing_micro))
+
+
+def _charges(connection: Connection) -> Cells:
+    """Free units of several periods of one cycle are one row: the outputs tell subscriptions, not periods."""
+    query = select(draws).join(cycles, _of_closed(draws)).where(draws.c.source != Kind.CAPACITY.value)  # type: ignore[arg-type]
+    sums: dict[tuple[str, ...], list[int]] = {}
+    for r in connection.execute(query):
+        total = sums.setdefault(_charge_key(r), [0, 0])
+        total[0] += r.charged_units
+        total[1] += r.tokens_micro
+    for key, (units, tokens) in sums.items():
+        yield (*key, str(units), format_micro(tokens))
+
+
+def _charge_key(r: Row[tuple[object, ...]]) -> tuple[str, ...]:
+    price = "" if r.unit_price_micro is None else format_micro(r.unit_price_micro)
+    return (r.team_id, format_us(r.cycle_start_us), r.api, r.source, r.subscription_id, r.grant_id, price, r.currency)
+
+
+def _invoices(connection: Connection) -> Cells:
+    query = select(invoices, cycles.c.period_first_day, cycles.c.period_last_day).join(cycles, _of_closed(invoices))  # type: ignore[arg-type]
+    for r in connection.execute(query):
+        net, tax, total = (str(from_minor(minor, r.currency)) for minor in (r.net_minor, r.tax_minor, r.total_minor))
+        days = (_day(r.period_first_day), _day(r.period_last_day), _day(r.issue_day))
+        head = (r.number, r.team_id, r.subscription_id, format_us(r.cycle_start_us), *days, r.currency)
+        yield (*head, net, r.tax_category, format_micro(r.tax_percent_micro), tax, total)
+
+
+def _invoice_lines(connection: Connection) -> Cells:
+    query = select(invoice_lines, invoices.c.currency).join(invoices, invoices.c.number == invoice_lines.c.number)
+    for r in connection.execute(query):
+        price, net = format_micro(r.unit_price_micro), str(from_minor(r.net_minor, r.currency))
+        yield (r.number, str(r.line_no), r.api, str(r.charged_units), price, net)
+
+
+def _rejected(connection: Connection) -> Cells:
+    files = and_(batch_files.c.batch_no == batches.c.batch_no, batches.c.state == COMMITTED)
+    names = {(r.batch_no, r.file_no): r.name for r in connection.execute(select(batch_files).join(batches, files))}
+    for r in connection.execute(select(quarantine.c.batch_no, quarantine.c.file_no, quarantine.c.line, quarantine.c.reason)):
+        yield (names[r.batch_no, r.file_no], str(r.line), r.reason)
+    for r in connection.execute(select(duplicate_ranges)):
+        for line in range(r.first_line, r.last_line + 1):
+            yield (names[r.batch_no, r.file_no], str(line), "duplicate")
+
+
+def _parked(connection: Connection) -> Cells:
+    for r in connection.execute(select(parked)):
+        yield (r.team_id, format_us(r.cycle_start_us), r.reason)
+
+
+_TABLES: dict[str, Callable[[Connection], Cells]] = {
+    "cycles": _cycles,
+    "carry": _carry,
+    "charges": _charges,
+    "invoices": _invoices,
+    "invoice_lines": _invoice_lines,
+    "rejected": _rejected,
+    "parked": _parked,
+}

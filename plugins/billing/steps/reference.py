@@ -1,0 +1,120 @@
+"""Load reference data: a full picture, taken whole or refused whole (data contract, "Reference data"; rule 3.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from sqlalchemy import Connection, func, insert, select
+
+from billing.core.errors import DataRefused, Finding
+from billing.core.instants import to_us
+from billing.core.reference import Reference
+from billing.intake.reference_checks import Needs, check_reference
+from billing.intake.reference_files import ReferenceFolder, read_reference_folder
+from billing.steps.late_reference import LateRow, late_rows
+from billing.steps.reference_needs import needed_keys, open_used
+from billing.store import log
+from billing.store.home import Home
+from billing.store.reference_history import TableChange, changes, last_load, read_reference, write_changes
+from billing.store.tables import draws, reference_loads, used_apis
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadSummary:
+    """What a load did. ``late`` are rows that would have changed closed cycles (rule 3.6)."""
+
+    load_no: int
+    added: int
+    changed: int
+    removed: int
+    late: tuple[LateRow, ...]
+    warnings: tuple[Finding, ...]
+
+
+def load_reference(home: Home, folder: Path, *, allow_removals: bool = False) -> LoadSummary:
+    """Take a folder of reference files as what is known from now on.
+
+    Raises ``DataRefused`` with every error of every file; nothing is changed then. A load that changes nothing is
+    no load: it takes no number.
+    """
+    started = datetime.now(UTC)
+    new, findings = read_reference_folder(folder)
+    with home.database.exclusive("books") as connection:
+        load_no = last_load(connection)
+        known = read_reference(connection, load_no) if load_no else None
+        findings = findings + check_reference(new, known, _needs(home, connection, known, new, allow_removals))
+        if findings:
+            raise DataRefused(f"{folder}: the reference data is refused, nothing was changed.", findings)
+        found = changes(connection, load_no, new.tables)
+        summary = _take(connection, load_no, new, found, folder, started)
+    return summary
+
+
+def current_reference(home: Home) -> tuple[int, Reference]:
+    """The number of the last load and what is known since."""
+    with home.database.read() as connection:
+        load_no = last_load(connection)
+    return load_no, reference_at(home, load_no)
+
+
+def reference_at(home: Home, load_no: int) -> Reference:
+    """What was known at a load. A load never changes, so it is read once by a process."""
+    return _reference_at(home.database.url, load_no, _Reader(home))
+
+
+class _Reader:
+    """Reads for the cache below; all readers are equal, so that they do not tell entries apart."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reader)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=4)
+def _reference_at(url: str, load_no: int, reader: _Reader) -> Reference:
+    with reader.home.database.read() as connection:
+        return read_reference(connection, load_no)
+
+
+def _needs(home: Home, connection: Connection, known: Reference | None, new: ReferenceFolder, allow_removals: bool) -> Needs:
+    """What the books need of reference data."""
+    used = select(draws.c.grant_id, func.sum(draws.c.tokens_micro)).where(draws.c.grant_id != "").group_by(draws.c.grant_id)
+    closed = {grant: int(micro) for grant, micro in connection.execute(used)}
+    everything = {} if known is None else open_used(home, connection, known, new.tables, closed)
+    apis = set(connection.execute(select(used_apis.c.api)).scalars())
+    billing = {} if known is None else dict(zip(known["apis"]["api"], known["apis"]["billing"], strict=True))
+    return Needs(
+        billing_by_used_api={api: billing[api] for api in apis if api in billing},
+        used_tokens_micro=everything,
+        used_capacity_micro=everything,
+        allow_removals=allow_removals,
+        needed_keys=needed_keys(home, connection, known) if known is not None and allow_removals else {},
+    )
+
+
+def _take(
+    connection: Connection, load_no: int, new: ReferenceFolder, found: dict[str, TableChange], folder: Path, started: datetime
+) -> LoadSummary:
+    added, changed, removed = (sum(len(getattr(c, kind)) for c in found.values()) for kind in ("added", "changed", "removed"))
+    warnings = tuple(new.warnings)
+    if not added + changed + removed:
+        return LoadSummary(load_no=load_no, added=0, changed=0, removed=0, late=(), warnings=warnings)
+    late = late_rows(connection, load_no, found)
+    number = load_no + 1
+    write_changes(connection, number, found)
+    files = {name: {"file": new.files[name], "sha256": new.sha256[name]} for name in new.tables}
+    counts = {"rows_added": added, "rows_changed": changed, "rows_removed": removed}
+    row = {"load_no": number, "loaded_at_us": to_us(started), "source": folder.name, "files": log.canonical(files), **counts}
+    connection.execute(insert(reference_loads).values(**row))
+    log.append(connection, started, "reference", {"load_no": number, "files": files, "late": len(late), **counts})
+    return LoadSummary(load_no=number, added=added, changed=changed, removed=removed, late=late, warnings=warnings)
+
+

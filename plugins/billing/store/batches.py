@@ -1,0 +1,183 @@
+"""Ingest batches: numbered in the order in which they were committed, exactly once (rule 3.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from billing.core.errors import ConservationBroken
+from billing.core.instants import to_us
+from billing.store.files import Stored
+from billing.store.home import Home
+from billing.store.lake import CommittedBatches
+from billing.store.tables import batch_files, batches, duplicate_ranges, quarantine
+
+OPEN, COMMITTED, VOID = "open", "committed", "void"
+_ROWS_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchFile:
+    """A source file of a batch, as it was named and as it is archived."""
+
+    name: str
+    stored: Stored
+    records: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuarantinedRecord:
+    """A record that could not be billed: where it stood, why, and its raw text."""
+
+    file_no: int
+    line: int
+    reason: str
+    raw: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What came of a batch's records: records = accepted + duplicates + quarantined (rule 2.4).
+
+    ``duplicates`` are runs of consecutive records: (file_no, first line, last line).
+    """
+
+    files: tuple[BatchFile, ...]
+    accepted: int
+    quarantined: tuple[QuarantinedRecord, ...]
+    duplicates: tuple[tuple[int, int, int], ...]
+
+    @property
+    def records(self) -> int:
+        """All records read."""
+        return sum(file.records for file in self.files)
+
+    @property
+    def duplicate_count(self) -> int:
+        """How many records were second deliveries."""
+        return sum(last - first + 1 for _, first, last in self.duplicates)
+
+
+def open_batch(home: Home, *, source: str, window: tuple[datetime | None, datetime], load_no: int, at: datetime) -> int:
+    """Take the next number, and void what an ingest that died has left open. The caller holds the lock ``ingest``."""
+    with home.database.exclusive("books") as connection:
+        connection.execute(update(batches).where(batches.c.state == OPEN).values(state=VOID))
+        number = int(connection.execute(select(func.coalesce(func.max(batches.c.batch_no), 0))).scalar_one()) + 1
+        if home.usage.lake.has_batch(number) or home.ids.lake.has_batch(number):
+            raise ConservationBroken(
+                f"The usage table holds batch {number}, which the database does not know: the database was restored from a backup. "
+                "Run `billing usage reconcile`, then ingest the missing files again."
+            )
+        connection.execute(
+            insert(batches).values(
+                batch_no=number,
+                state=OPEN,
+                source=source,
+                window_start_us=None if window[0] is None else to_us(window[0]),
+                window_end_us=to_us(window[1]),
+                load_no=load_no,
+                opened_at_us=to_us(at),
+                records=0,
+                accepted=0,
+                duplicates=0,
+                quarantined=0,
+            )
+        )
+    return number
+
+
+def commit_batch(connection: Connection, number: int, outcome: Outcome, at: datetime) -> None:
+    """Make a batch count: the last write of an ingest. Its rows are in the lake already."""
+    _insert(connection, batch_files, [_file_row(number, no, file) for no, file in enumerate(outcome.files)])
+    _insert(
+        connection,
+        quarantine,
+        [
+            {"batch_no": number, "file_no": q.file_no, "line": q.line, "reason": q.reason, "raw": q.raw, "replayed_in": None}
+            for q in outcome.quarantined
+        ],
+    )
+    _insert(
+        connection,
+        duplicate_ranges,
+        [{"batch_no": number, "file_no": f, "first_line": a, "last_line": b} for f, a, b in outcome.duplicates],
+    )
+    counts = {"records": outcome.records, "accepted": outcome.accepted, "duplicates": outcome.duplicate_count}
+    if sum((counts["accepted"], counts["duplicates"], len(outcome.quarantined))) != counts["records"]:
+        raise ConservationBroken(f"Batch {number}: {counts} and {len(outcome.quarantined)} quarantined do not add up (rule 2.4).")
+    connection.execute(
+        update(batches)
+        .where(batches.c.batch_no == number, batches.c.state == OPEN)
+        .values(state=COMMITTED, committed_at_us=to_us(at), quarantined=len(outcome.quarantined), **counts)
+    )
+
+
+def committed(connection: Connection, through: int | None = None) -> CommittedBatches:
+    """The batches that readers take, up to ``through`` (the last one where None)."""
+    last = connection.execute(select(func.max(batches.c.batch_no)).where(batches.c.state == COMMITTED)).scalar() or 0
+    void = connection.execute(select(batches.c.batch_no).where(batches.c.state != COMMITTED).order_by(batches.c.batch_no)).scalars()
+    limit = int(last) if through is None else through
+    return CommittedBatches(through=limit, void=tuple(int(number) for number in void if number <= limit))
+
+
+def pinnable(connection: Connection) -> int:
+    """The largest number below which every batch is committed or void: what a close pins (rule 3.7)."""
+    first_open = connection.execute(select(func.min(batches.c.batch_no)).where(batches.c.state == OPEN)).scalar()
+    settled = select(func.coalesce(func.max(batches.c.batch_no), 0)).where(batches.c.state == COMMITTED)
+    if first_open is not None:
+        settled = settled.where(batches.c.batch_no < first_open)
+    return int(connection.execute(settled).scalar_one())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completeness:
+    """How far extraction is complete (rule 3.4), and the windows that are missing before later ones."""
+
+    through_us: int | None
+    missing: tuple[tuple[int, int], ...]
+
+
+def completeness(connection: Connection, through_batch: int) -> Completeness:
+    """Put the windows of committed batches end to end. A batch without a beginning says "complete through its end"."""
+    done = batches.c.state == COMMITTED, batches.c.batch_no <= through_batch
+    rows = connection.execute(select(batches.c.window_start_us, batches.c.window_end_us).where(*done)).all()
+    said = [row.window_end_us for row in rows if row.window_start_us is None]
+    windows = sorted((row.window_start_us, row.window_end_us) for row in rows if row.window_start_us is not None)
+    through = max(said) if said else (windows[0][0] if windows else None)
+    reached, missing = through, []
+    for start, end in windows:
+        if reached is not None and start > reached:
+            missing.append((reached, start))
+        reached = end if reached is None else max(reached, end)
+        if not missing:
+            through = reached
+    return Completeness(through_us=through, missing=tuple(missing))
+
+
+def archived_names(connection: Connection, hashes: Sequence[str]) -> Mapping[str, Row[tuple[str, ...]]]:
+    """Which of these files were part of a committed batch already, by SHA-256."""
+    query = (
+        select(batch_files.c.sha256, batch_files.c.name, batch_files.c.batch_no)
+        .join(batches, batches.c.batch_no == batch_files.c.batch_no)
+        .where(batches.c.state == COMMITTED, batch_files.c.sha256.in_(hashes))
+    )
+    return {row.sha256: row for row in connection.execute(query)}
+
+
+def _file_row(number: int, file_no: int, file: BatchFile) -> dict[str, object]:
+    return {
+        "batch_no": number,
+        "file_no": file_no,
+        "name": file.name,
+        "sha256": file.stored.sha256,
+        "bytes": file.stored.size_bytes,
+        "records": file.records,
+    }
+
+
+def _insert(connection: Connection, table: object, rows: Sequence[Mapping[str, object]]) -> None:
+    for low in range(0, len(rows), _ROWS_AT_ONCE):
+        connection.execute(insert(table), list(rows[low : low + _ROWS_AT_ONCE]))  # type: ignore[call-overload]

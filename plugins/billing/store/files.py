@@ -1,0 +1,99 @@
+"""Files that are written once: the archive of sources, documents and the bundles they were made with."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+from billing.core.errors import ConservationBroken, NotFound
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """A stored file: its SHA-256, its size and where it is below the folder."""
+
+    sha256: str
+    size_bytes: int
+    path: str
+
+
+class WriteOnce:
+    """A folder of files named by their SHA-256. Writing the same bytes again changes nothing; nothing is ever replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put_bytes(self, content: bytes, suffix: str = "") -> Stored:
+        """Keep these bytes."""
+        digest = sha256(content).hexdigest()
+        path = self._path(digest, suffix)
+        if not (self.folder / path).exists():
+            self._write(path, content)
+        return Stored(sha256=digest, size_bytes=len(content), path=path)
+
+    def put_file(self, source: Path, suffix: str = "") -> Stored:
+        """Keep a copy of a file, read once, in bounded memory."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as reader, tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as writer:
+            try:
+                digest, size = _copy(reader, writer)
+                _flush(writer)
+                path = self._path(digest, suffix)
+                self._move(Path(writer.name), path)
+            finally:
+                Path(writer.name).unlink(missing_ok=True)
+        return Stored(sha256=digest, size_bytes=size, path=path)
+
+    def read(self, path: str, digest: str) -> bytes:
+        """The bytes of a stored file, checked against their hash."""
+        try:
+            content = (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"{path} is missing from {self.folder.name}: restore it from a backup.") from None
+        if sha256(content).hexdigest() != digest:
+            raise ConservationBroken(f"{path} in {self.folder.name} was changed after it was written: restore it from a backup.")
+        return content
+
+    def locate(self, path: str) -> Path:
+        """Where a stored file is."""
+        return self.folder / path
+
+    def _path(self, digest: str, suffix: str) -> str:
+        return f"{digest[:2]}/{digest}{suffix}"
+
+    def _write(self, path: str, content: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as writer:
+            try:
+                writer.write(content)
+                _flush(writer)
+                self._move(Path(writer.name), path)
+            finally:
+                Path(writer.name).unlink(missing_ok=True)
+
+    def _move(self, temporary: Path, path: str) -> None:
+        """Give a complete file its name: a reader sees all of it or nothing."""
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.chmod(0o444)
+        os.replace(temporary, target)
+
+
+def _copy(reader: BinaryIO, writer: object) -> tuple[str, int]:
+    digest, size = sha256(), 0
+    while chunk := reader.read(_CHUNK_BYTES):
+        digest.update(chunk)
+        size += len(chunk)
+        writer.write(chunk)  # type: ignore[attr-defined]
+    return digest.hexdigest(), size
+
+
+def _flush(writer: object) -> None:
+    writer.flush()  # type: ignore[attr-defined]
+    os.fsync(writer.fileno())  # type: ignore[attr-defined]

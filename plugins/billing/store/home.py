@@ -1,0 +1,56 @@
+"""A home: where one seller's billing is kept. The database, the lake, the archive and the documents, opened together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from billing.core.errors import StoreOutOfDate
+from billing.store.database import Database
+from billing.store.files import WriteOnce
+from billing.store.id_index import IdIndex
+from billing.store.usage_table import UsageTable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Home:
+    """Everything that is kept. ``templates`` is read, never written."""
+
+    folder: Path
+    database: Database
+    usage: UsageTable
+    ids: IdIndex
+    archive: WriteOnce
+    documents: WriteOnce
+    bundles: WriteOnce
+
+    @classmethod
+    def at(cls, folder: Path, database_url: str | None = None) -> Home:
+        """A home in ``folder``; its database is SQLite there unless a URL points elsewhere. Opens nothing yet."""
+        url = database_url or f"sqlite:///{folder.absolute() / 'billing.db'}"
+        return cls(
+            folder=folder,
+            database=Database(url, folder / "locks"),
+            usage=UsageTable(folder / "lake" / "usage"),
+            ids=IdIndex(folder / "lake" / "ids"),
+            archive=WriteOnce(folder / "archive"),
+            documents=WriteOnce(folder / "documents"),
+            bundles=WriteOnce(folder / "bundles"),
+        )
+
+    def create(self) -> None:
+        """Make what is not there yet, or bring it to this version; nothing that is there is lost."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.database.upgrade()
+        self.usage.lake.create()
+        self.ids.lake.create()
+
+    def check(self) -> None:
+        """Raise ``StoreOutOfDate`` unless this version can work with what is there."""
+        if self.database.is_sqlite and not (self.folder / "billing.db").exists():
+            raise StoreOutOfDate(f"There is no home in {self.folder}: run `billing --home {self.folder} init`.")
+        self.database.check_version()
+
+    def close(self) -> None:
+        """Give the database's connections back."""
+        self.database.close()

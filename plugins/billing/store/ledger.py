@@ -1,0 +1,176 @@
+"""The ledger: closes, cycles, carry-over, draws, parked teams. What is written here of a closed cycle never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from sqlalchemy import Connection, Row, and_, delete, desc, func, insert, select, update
+
+from billing.core.cycles import CycleSpan, day_of, local_date
+from billing.core.instants import day_number
+from billing.core.model import Kind
+from billing.core.rating import Opening, Parked, Rated
+from billing.core.spans import Used
+from billing.store.tables import carry, close_shards, closes, cycles, draws, parked
+
+OPEN, RATED, ISSUED = "open", "rated", "issued"
+"""A close is open until all its shards are rated, rated until its invoices are issued; so are its cycles (rule 6.7)."""
+_ROWS_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Close:
+    """A run of the close with what it pinned (rule 3.4)."""
+
+    close_no: int
+    state: str
+    as_of_us: int
+    due_through_us: int
+    pinned_batch: int
+    pinned_load: int
+    shards: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastClosed:
+    """Where a team's closed cycles end, and the batch pinned by the last of them."""
+
+    end_us: int
+    pinned_batch: int
+
+
+def last_close(connection: Connection) -> Close | None:
+    """The newest close, whatever its state."""
+    row = connection.execute(select(closes).order_by(desc(closes.c.close_no)).limit(1)).first()
+    return _close(row) if row else None
+
+
+def read_close(connection: Connection, close_no: int) -> Close:
+    """A close by its number."""
+    return _close(connection.execute(select(closes).where(closes.c.close_no == close_no)).one())
+
+
+def rated_shards(connection: Connection, close_no: int) -> set[int]:
+    """The shards of a close that are rated already."""
+    return set(connection.execute(select(close_shards.c.shard).where(close_shards.c.close_no == close_no)).scalars())
+
+
+def last_closed(connection: Connection, shards: Iterable[int] | None = None) -> dict[str, LastClosed]:
+    """The last closed cycle of every team (of some shards) that has one."""
+    newest = select(cycles.c.team_id, func.max(cycles.c.cycle_start_us).label("start")).where(cycles.c.state == ISSUED)
+    if shards is not None:
+        newest = newest.where(cycles.c.shard.in_(list(shards)))
+    last = newest.group_by(cycles.c.team_id).subquery()
+    query = select(cycles.c.team_id, cycles.c.cycle_end_us, cycles.c.pinned_batch).join(
+        last, and_(cycles.c.team_id == last.c.team_id, cycles.c.cycle_start_us == last.c.start)
+    )
+    return {row.team_id: LastClosed(end_us=row.cycle_end_us, pinned_batch=row.pinned_batch) for row in connection.execute(query)}
+
+
+def read_opening(connection: Connection, shards: Iterable[int] | None, grant_subscriptions: Sequence[str]) -> Opening:
+    """Where closed cycles left the teams of some shards (all where None).
+
+    Carry-over is that of each team's last closed cycle; draws are summed over every closed cycle that drew on the
+    subscriptions, whichever team they belonged to then.
+    """
+    mine = [cycles.c.state == ISSUED] + ([] if shards is None else [cycles.c.shard.in_(list(shards))])
+    newest = select(cycles.c.team_id, func.max(cycles.c.cycle_start_us).label("start")).where(*mine).group_by(cycles.c.team_id).subquery()
+    last = and_(carry.c.team_id == newest.c.team_id, carry.c.cycle_start_us == newest.c.start)
+    rows = connection.execute(select(carry.c.team_id, carry.c.api, carry.c.closing_micro).join(newest, last))
+    carried = {(row.team_id, row.api): int(row.closing_micro) for row in rows if row.closing_micro}
+    return Opening(carry_micro=carried, used=_used(connection, grant_subscriptions))
+
+
+def write_rated(
+    connection: Connection, close: Close, shard_by_team: Mapping[str, int], due: Mapping[str, Sequence[CycleSpan]], rated: Rated
+) -> None:
+    """Write a shard's rated cycles: pinned, not closed before they are issued."""
+    _insert(connection, cycles, [_cycle_row(close, shard_by_team[team], team, c) for team, mine in due.items() for c in mine])
+    _insert(connection, carry, rated.carry.to_dict("records"))
+    records = rated.draws.astype(object).where(rated.draws.notna(), None).to_dict("records")
+    _insert(connection, draws, records)
+
+
+def write_parked(connection: Connection, close: Close, teams: Sequence[str], now_parked: Sequence[Parked], shards: Mapping[str, int]) -> None:
+    """Replace what is said of these teams: those that are not parked any more are taken out."""
+    for low in range(0, len(teams), 500):
+        connection.execute(delete(parked).where(parked.c.team_id.in_(teams[low : low + 500])))
+    rows = [
+        {"team_id": p.team_id, "cycle_start_us": p.cycle_start_us, "reason": p.reason.value, "close_no": close.close_no, "shard": shards[p.team_id]}
+        for p in now_parked
+    ]
+    _insert(connection, parked, rows)
+
+
+def finish_shards(connection: Connection, close_no: int, rows: Sequence[Mapping[str, int]]) -> None:
+    """Say that shards are rated; a second writer of the same shard is refused by the key."""
+    _insert(connection, close_shards, [{"close_no": close_no, **row} for row in rows])
+
+
+def open_close(connection: Connection, values: Mapping[str, object]) -> None:
+    """Write a new close."""
+    connection.execute(insert(closes).values(**values))
+
+
+def turn(connection: Connection, close_no: int, state: str, **values: object) -> None:
+    """Move a close and its cycles to the next state."""
+    connection.execute(update(closes).where(closes.c.close_no == close_no).values(state=state, **values))
+    connection.execute(update(cycles).where(cycles.c.close_no == close_no).values(state=state))
+
+
+def close_cycles(connection: Connection, close_no: int) -> dict[tuple[str, int], CycleSpan]:
+    """The cycles of a close by team and start."""
+    rows = connection.execute(select(cycles).where(cycles.c.close_no == close_no))
+    return {
+        (r.team_id, r.cycle_start_us): CycleSpan(r.cycle_start_us, r.cycle_end_us, r.time_zone, r.payg_subscription_id or None) for r in rows
+    }
+
+
+def close_draws(connection: Connection, close_no: int, source: Kind) -> pd.DataFrame:
+    """The draws of a close from one source: a frame with the columns of ``core.rating.DRAW_COLUMNS``."""
+    mine = and_(cycles.c.team_id == draws.c.team_id, cycles.c.cycle_start_us == draws.c.cycle_start_us, cycles.c.close_no == close_no)
+    columns = [c for c in draws.c if c.name != "draw_no"]
+    rows = connection.execute(select(*columns).join(cycles, mine).where(draws.c.source == source.value)).all()
+    return pd.DataFrame(rows, columns=[c.name for c in columns], dtype=object)
+
+
+def _used(connection: Connection, subscriptions: Sequence[str]) -> Used:
+    free: dict[tuple[str, str, int], int] = {}
+    granted: dict[str, int] = {}
+    for low in range(0, len(subscriptions), 500):
+        mine = draws.c.subscription_id.in_(subscriptions[low : low + 500])
+        key = (draws.c.subscription_id, draws.c.api, draws.c.period_start_us)
+        query = select(*key, func.sum(draws.c.charged_units).label("units")).where(mine, draws.c.source == Kind.FREE.value).group_by(*key)
+        free |= {(r.subscription_id, r.api, r.period_start_us): int(r.units) for r in connection.execute(query)}
+        totals = select(draws.c.grant_id, func.sum(draws.c.tokens_micro).label("tokens")).where(mine, draws.c.grant_id != "")
+        granted |= {r.grant_id: int(r.tokens) for r in connection.execute(totals.group_by(draws.c.grant_id))}
+    return Used(free_units=free, granted_micro=granted)
+
+
+def _close(row: Row[tuple[object, ...]]) -> Close:
+    fields = ("close_no", "state", "as_of_us", "due_through_us", "pinned_batch", "pinned_load", "shards")
+    return Close(**{name: getattr(row, name) for name in fields})
+
+
+def _cycle_row(close: Close, shard: int, team_id: str, cycle: CycleSpan) -> dict[str, object]:
+    return {
+        "team_id": team_id,
+        "cycle_start_us": cycle.start_us,
+        "cycle_end_us": cycle.end_us,
+        "period_first_day": day_of(cycle.time_zone, cycle.start_us),
+        "period_last_day": day_number(local_date(cycle.time_zone, cycle.end_us - 1)),
+        "time_zone": cycle.time_zone,
+        "payg_subscription_id": cycle.payg_subscription_id or "",
+        "close_no": close.close_no,
+        "state": RATED,
+        "shard": shard,
+        "pinned_batch": close.pinned_batch,
+        "pinned_load": close.pinned_load,
+    }
+
+
+def _insert(connection: Connection, table: object, rows: Sequence[Mapping[str, object]]) -> None:
+    for low in range(0, len(rows), _ROWS_AT_ONCE):
+        connection.execute(insert(table), list(rows[low : low + _ROWS_AT_ONCE]))  # type: ignore[call-overload]

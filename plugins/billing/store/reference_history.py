@@ -1,0 +1,99 @@
+"""Reference data as history: what was known at each load (rules 3.4 and 3.6).
+
+A row is never edited: a changed row stops being known at the load that changed it, and another begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+import pandas as pd
+from sqlalchemy import Connection, and_, func, insert, select, update
+
+from billing.core.reference import TABLES, ColumnKind, Reference, Table, empty_frame
+from billing.store.tables import STILL_KNOWN, reference_history, reference_loads
+
+_ROWS_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableChange:
+    """What a load does to one table: frames of the table's columns; ``gone_rows`` are the row numbers that stop being known
+    because they are removed or changed."""
+
+    added: pd.DataFrame
+    changed: pd.DataFrame
+    removed: pd.DataFrame
+    gone_rows: tuple[int, ...]
+
+
+def last_load(connection: Connection) -> int:
+    """The number of the last load; 0 before the first."""
+    return int(connection.execute(select(func.coalesce(func.max(reference_loads.c.load_no), 0))).scalar_one())
+
+
+def read_reference(connection: Connection, load_no: int) -> Reference:
+    """What was known at a load: every table, with the dtypes of ``core.reference``, in the order of its columns."""
+    return {name: _known(connection, name, load_no).drop(columns="row_no") for name in TABLES}
+
+
+def changes(connection: Connection, load_no: int, new: Mapping[str, pd.DataFrame]) -> dict[str, TableChange]:
+    """How each table that has come differs from what was known at ``load_no``."""
+    return {name: _change(TABLES[name], _known(connection, name, load_no), frame) for name, frame in new.items()}
+
+
+def write_changes(connection: Connection, load_no: int, found: Mapping[str, TableChange]) -> None:
+    """Make ``load_no`` known: its own row in ``reference_loads`` is the caller's."""
+    for name, change in found.items():
+        table = reference_history[name]
+        for low in range(0, len(change.gone_rows), 500):
+            gone = change.gone_rows[low : low + 500]
+            connection.execute(update(table).where(table.c.row_no.in_(gone)).values(known_to=load_no))
+        new = pd.concat([change.added, change.changed], ignore_index=True)
+        rows = new.assign(known_from=load_no, known_to=STILL_KNOWN).to_dict("records")
+        for low in range(0, len(rows), _ROWS_AT_ONCE):
+            connection.execute(insert(table), rows[low : low + _ROWS_AT_ONCE])
+
+
+def _known(connection: Connection, name: str, load_no: int) -> pd.DataFrame:
+    history = reference_history[name]
+    columns = [history.c.row_no, *(history.c[c.name] for c in TABLES[name].columns)]
+    known = and_(history.c.known_from <= load_no, history.c.known_to > load_no)
+    rows = connection.execute(select(*columns).where(known).order_by(history.c.row_no)).all()
+    if not rows:
+        return empty_frame(TABLES[name]).assign(row_no=pd.Series([], dtype="int64"))
+    frame = pd.DataFrame(rows, columns=[c.name for c in columns], dtype=object)
+    whole = ["row_no", *(c.name for c in TABLES[name].columns if c.kind is not ColumnKind.TEXT)]
+    return frame.astype(dict.fromkeys(whole, "int64"))
+
+
+def _change(table: Table, known: pd.DataFrame, new: pd.DataFrame) -> TableChange:
+    """Rows are the same by all columns, and versions of one row by the key."""
+    columns, key = [c.name for c in table.columns], list(table.key)
+    both = new[columns].merge(known, on=columns, how="outer", indicator=True)
+    arrived = both[both["_merge"] == "left_only"][columns]
+    left = both[both["_merge"] == "right_only"]
+    if key:
+        was_known = _keys(arrived, key).isin(_keys(left, key))
+        replaced = _keys(left, key).isin(_keys(arrived, key))
+    else:
+        was_known = pd.Series(len(left) > 0, index=arrived.index)
+        replaced = pd.Series(len(arrived) > 0, index=left.index)
+    return TableChange(
+        added=_typed(table, arrived[~was_known]),
+        changed=_typed(table, arrived[was_known]),
+        removed=_typed(table, left[~replaced][columns]),
+        gone_rows=tuple(int(row) for row in left["row_no"]),
+    )
+
+
+def _keys(frame: pd.DataFrame, key: list[str]) -> pd.Series:
+    """One hashable value a row."""
+    return reduce(lambda a, b: a + b, (frame[name].map(lambda value: (value,)) for name in key))
+
+
+def _typed(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
+    types = {c.name: (object if c.kind is ColumnKind.TEXT else "int64") for c in table.columns}
+    return frame.astype(types).reset_index(drop=True)

@@ -1,0 +1,263 @@
+"""Every table of the billing database.
+
+Instants are microseconds since 1970-01-01T00:00Z (``*_us``), quantities, tokens and prices integers of 10^-6
+(``*_micro``), money integers of the currency's minor unit (``*_minor``), local dates days since 1970-01-01
+(``*_day``). Text sorts by code point on every database.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+
+from billing.core.reference import TABLES, ColumnKind
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+CodePointText = Text().with_variant(Text(collation="C"), "postgresql")
+# SQLite numbers rows by itself only where the key is INTEGER.
+RowNumber = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _text(name: str, **options: object) -> Column[str]:
+    return Column(name, CodePointText, nullable=False, **options)  # type: ignore[arg-type]
+
+
+def _whole(name: str, **options: object) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, **options)  # type: ignore[arg-type]
+
+
+configuration = Table("configuration", metadata, _text("name", primary_key=True), _text("value"))
+
+log = Table(
+    "log",
+    metadata,
+    _whole("seq", primary_key=True, autoincrement=False),
+    _whole("at_us"),
+    _text("kind"),
+    _text("payload"),
+    _text("previous_hash"),
+    _text("hash"),
+)
+
+reference_loads = Table(
+    "reference_loads",
+    metadata,
+    _whole("load_no", primary_key=True, autoincrement=False),
+    _whole("loaded_at_us"),
+    _text("source"),
+    _text("files"),
+    _whole("rows_added"),
+    _whole("rows_changed"),
+    _whole("rows_removed"),
+)
+
+STILL_KNOWN = 2**62
+"""``known_to`` of a row that is still known."""
+
+
+def _history(name: str) -> Table:
+    columns = [
+        Column(c.name, CodePointText if c.kind is ColumnKind.TEXT else BigInteger, nullable=False) for c in TABLES[name].columns
+    ]
+    return Table(
+        f"ref_{name}",
+        metadata,
+        Column("row_no", RowNumber, primary_key=True, autoincrement=True),
+        *columns,
+        _whole("known_from"),
+        _whole("known_to"),
+        Index(None, "known_to"),
+    )
+
+
+reference_history = {name: _history(name) for name in TABLES}
+"""A row of reference table X is known from load ``known_from`` until load ``known_to`` (half-open)."""
+
+batches = Table(
+    "batches",
+    metadata,
+    _whole("batch_no", primary_key=True, autoincrement=False),
+    _text("state"),
+    _text("source"),
+    Column("window_start_us", BigInteger),
+    _whole("window_end_us"),
+    _whole("load_no"),
+    _whole("opened_at_us"),
+    Column("committed_at_us", BigInteger),
+    _whole("records"),
+    _whole("accepted"),
+    _whole("duplicates"),
+    _whole("quarantined"),
+)
+
+batch_files = Table(
+    "batch_files",
+    metadata,
+    _whole("batch_no", primary_key=True, autoincrement=False),
+    _whole("file_no", primary_key=True, autoincrement=False),
+    _text("name"),
+    _text("sha256", index=True),
+    _whole("bytes"),
+    _whole("records"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _whole("batch_no", primary_key=True, autoincrement=False),
+    _whole("file_no", primary_key=True, autoincrement=False),
+    _whole("line", primary_key=True, autoincrement=False),
+    _text("reason"),
+    Column("raw", LargeBinary, nullable=False),
+    Column("replayed_in", BigInteger),
+)
+
+duplicate_ranges = Table(
+    "duplicate_ranges",
+    metadata,
+    _whole("batch_no", primary_key=True, autoincrement=False),
+    _whole("file_no", primary_key=True, autoincrement=False),
+    _whole("first_line", primary_key=True, autoincrement=False),
+    _whole("last_line"),
+)
+
+used_apis = Table("used_apis", metadata, _text("api", primary_key=True), _whole("first_batch_no"))
+
+closes = Table(
+    "closes",
+    metadata,
+    _whole("close_no", primary_key=True, autoincrement=False),
+    _text("state"),
+    _whole("as_of_us"),
+    _whole("due_through_us"),
+    _whole("pinned_batch"),
+    _whole("pinned_load"),
+    _whole("shards"),
+    _text("tzdata"),
+    _text("version"),
+    _whole("opened_at_us"),
+    Column("issued_at_us", BigInteger),
+)
+
+close_shards = Table(
+    "close_shards",
+    metadata,
+    Column("close_no", BigInteger, ForeignKey("closes.close_no"), primary_key=True, autoincrement=False),
+    _whole("shard", primary_key=True, autoincrement=False),
+    _whole("teams"),
+    _whole("cycles"),
+)
+
+cycles = Table(
+    "cycles",
+    metadata,
+    _text("team_id", primary_key=True),
+    _whole("cycle_start_us", primary_key=True, autoincrement=False),
+    _whole("cycle_end_us"),
+    _whole("period_first_day"),
+    _whole("period_last_day"),
+    _text("time_zone"),
+    _text("payg_subscription_id"),
+    _whole("close_no", index=True),
+    _text("state"),
+    _whole("shard", index=True),
+    _whole("pinned_batch"),
+    _whole("pinned_load"),
+)
+
+carry = Table(
+    "carry",
+    metadata,
+    _text("team_id", primary_key=True),
+    _whole("cycle_start_us", primary_key=True, autoincrement=False),
+    _text("api", primary_key=True),
+    _text("billing"),
+    _whole("opening_micro"),
+    _whole("usage_micro"),
+    _whole("late_usage_micro"),
+    _whole("charged_units"),
+    _whole("closing_micro"),
+)
+
+draws = Table(
+    "draws",
+    metadata,
+    Column("draw_no", RowNumber, primary_key=True, autoincrement=True),
+    _text("team_id"),
+    _whole("cycle_start_us"),
+    _text("api"),
+    _text("source"),
+    _text("subscription_id", index=True),
+    _text("grant_id"),
+    Column("unit_price_micro", BigInteger),
+    _text("currency"),
+    Column("period_start_us", BigInteger),
+    _whole("charged_units"),
+    _whole("tokens_micro"),
+    Index(None, "team_id", "cycle_start_us"),
+)
+
+parked = Table(
+    "parked",
+    metadata,
+    _text("team_id", primary_key=True),
+    _whole("cycle_start_us"),
+    _text("reason"),
+    _whole("close_no"),
+    _whole("shard"),
+)
+
+invoices = Table(
+    "invoices",
+    metadata,
+    _text("number", primary_key=True),
+    _text("prefix"),
+    _whole("year"),
+    _whole("sequence"),
+    _text("team_id"),
+    _text("customer_id"),
+    _text("subscription_id"),
+    _whole("cycle_start_us"),
+    _text("currency"),
+    _whole("net_minor"),
+    _text("tax_category"),
+    _whole("tax_percent_micro"),
+    _whole("tax_minor"),
+    _whole("total_minor"),
+    _whole("issued_at_us"),
+    _whole("issue_day"),
+    _whole("close_no", index=True),
+    _whole("pinned_load"),
+    UniqueConstraint("prefix", "year", "sequence"),
+    UniqueConstraint("team_id", "cycle_start_us", "subscription_id"),
+)
+
+invoice_lines = Table(
+    "invoice_lines",
+    metadata,
+    Column("number", CodePointText, ForeignKey("invoices.number"), primary_key=True),
+    _whole("line_no", primary_key=True, autoincrement=False),
+    _text("api"),
+    _whole("charged_units"),
+    _whole("unit_price_micro"),
+    _whole("net_minor"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("number", CodePointText, ForeignKey("invoices.number"), primary_key=True),
+    _text("kind", primary_key=True),
+    _text("sha256"),
+    _whole("bytes"),
+    _text("path"),
+    _text("bundle"),
+    _text("versions"),
+)

@@ -1,0 +1,101 @@
+"""The usage table: every accepted event, append-only, partitioned by month of use and by shard of the team."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from zlib import crc32
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from billing.store.lake import CommittedBatches, LakeTable
+
+SHARDS = 8
+"""How many groups teams are kept in; part of the layout, so it never changes for a home."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("batch_no", pa.int64(), nullable=False),
+        pa.field("file_no", pa.int32(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("occurred_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("app_id", pa.string(), nullable=False),
+        pa.field("api", pa.string(), nullable=False),
+        pa.field("quantity_micro", pa.int64(), nullable=False),
+        pa.field("corrects", pa.string(), nullable=False),
+        pa.field("team_id", pa.string(), nullable=False),
+        pa.field("month", pa.string(), nullable=False),
+        pa.field("shard", pa.int32(), nullable=False),
+    ]
+)
+
+
+def shard_of(team_id: str) -> int:
+    """The shard that a team's usage is kept in."""
+    return crc32(team_id.encode()) % SHARDS
+
+
+class UsageTable:
+    """Accepted events in Delta Lake. ``occurred_at`` is in UTC; ``line`` and ``file_no`` say where in the batch's sources it stood."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lake = LakeTable(folder, SCHEMA, ("month", "shard"))
+
+    def append(self, batch_no: int, events: pa.Table) -> None:
+        """Append accepted events (the schema's columns but ``batch_no``, ``month`` and ``shard``)."""
+        shards = {team: shard_of(team) for team in pc.unique(events["team_id"]).to_pylist()}
+        teams = events["team_id"].combine_chunks().dictionary_encode()
+        by_code = pa.array([shards[team] for team in teams.dictionary.to_pylist()], pa.int32())
+        rows = events.append_column("batch_no", pa.repeat(pa.scalar(batch_no, pa.int64()), events.num_rows))
+        rows = rows.append_column("month", pc.strftime(events["occurred_at"], "%Y-%m"))
+        rows = rows.append_column("shard", by_code.take(teams.indices))
+        self.lake.append(batch_no, rows.select(SCHEMA.names))
+
+    def unbilled(
+        self, batches: CommittedBatches, shards: Iterable[int], team_ids: Sequence[str], from_us: int, until_us: int, late_after: int
+    ) -> pd.DataFrame:
+        """Events of these teams that occurred in ``[from, until)``, or earlier but in a batch after ``late_after`` (rule 3.5).
+
+        Columns: team_id, event_id, api, occurred_at_us, quantity_micro, batch_no, is_correction; what
+        ``core.rating.rate`` takes.
+        """
+        occurred = pc.field("occurred_at")
+        mine = batches.filter() & pc.field("shard").isin(list(shards)) & (occurred < _instant(until_us))
+        mine &= (occurred >= _instant(from_us)) | (pc.field("batch_no") > late_after)
+        columns = ["team_id", "event_id", "api", "occurred_at", "quantity_micro", "batch_no", "corrects"]
+        table = self.lake.dataset().to_table(columns=columns, filter=mine)
+        table = table.filter(pc.is_in(table["team_id"], value_set=pa.array(team_ids, pa.string())))
+        return _frame(table)
+
+    def corrected(self, batches: CommittedBatches, event_ids: Sequence[str], months: Sequence[str]) -> pa.Table:
+        """Accepted events of these ids, and all corrections of them, among usage of these months."""
+        ids = pa.array(event_ids, pa.string())
+        named = pc.field("event_id").isin(ids) | pc.field("corrects").isin(ids)
+        return self.lake.dataset().to_table(filter=batches.filter() & pc.field("month").isin(list(months)) & named)
+
+
+def _instant(us: int) -> pa.Scalar:
+    return pa.scalar(us, pa.timestamp("us", tz="UTC"))
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    table = table.combine_chunks()
+    team, api = (table[name].combine_chunks().dictionary_encode() for name in ("team_id", "api"))
+    return pd.DataFrame(
+        {
+            "team_id": _categories(team),
+            "event_id": table["event_id"].to_pandas(),
+            "api": _categories(api),
+            "occurred_at_us": table["occurred_at"].cast(pa.int64()).to_numpy(),
+            "quantity_micro": table["quantity_micro"].to_numpy(),
+            "batch_no": table["batch_no"].to_numpy(),
+            "is_correction": pc.not_equal(table["corrects"], "").to_numpy(),
+        }
+    )
+
+
+def _categories(encoded: pa.DictionaryArray) -> pd.Categorical:
+    return pd.Categorical.from_codes(encoded.indices.to_numpy(), categories=encoded.dictionary.to_pylist())
