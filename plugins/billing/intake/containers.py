@@ -16,6 +16,7 @@ import codecs
 import gzip
 import re
 import zlib
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ _LF, _CR, _QUOTE, _COMMA = b'\n\r",'
 _BESIDE_QUOTE = np.zeros(256, np.bool_)
 _BESIDE_QUOTE[[_LF, _CR, _QUOTE, _COMMA]] = True
 _LINE_ENDS = re.compile(rb"[\r\n]*")
-_PLAIN_TEXT = re.compile(rb'[^",\r\n]+')
+_QUOTES = re.compile(rb'"+')
+_UNQUOTED = re.compile(rb'[^"\r\n]+')
 
 _MAGIC = {
     b"\x1f\x8b": "is gzip data; name it with .gz at the end",
@@ -79,16 +81,19 @@ class Piece:
         """The bytes of one record, at most ``MAX_RECORD_BYTES``."""
         return self.data[self.start[row] : self.end[row]][:MAX_RECORD_BYTES]
 
-    def without_first(self) -> Piece:
-        """The same without its first record (the header)."""
-        cut = int(self.end[0])
+    def part(self, begin: int, end: int) -> Piece:
+        """The records of a half-open range of places, at least one."""
+        if begin == 0 and end >= len(self):
+            return self
+        records = slice(begin, end)
+        low, high = int(self.start[records][0]), int(self.end[records][-1])
         return Piece(
-            data=self.data[cut:],
-            line=self.line + 1,
-            start=self.start[1:] - cut,
-            end=self.end[1:] - cut,
-            cells=self.cells[1:],
-            flawed=self.flawed[1:],
+            data=self.data[low:high],
+            line=self.line + begin,
+            start=self.start[records] - low,
+            end=self.end[records] - low,
+            cells=self.cells[records],
+            flawed=self.flawed[records],
         )
 
 
@@ -354,18 +359,18 @@ def _quoting_is_regular(block: Bytes, quotes: Ints) -> bool:
 
 def find_csv_slow(data: bytes, at_end: bool) -> _Found:
     """The same as ``find_csv_fast`` for any quoting, record by record; this is the definition."""
-    rows: list[tuple[int, int, int, bool]] = []
+    rows = array("q")  # four to a record
     position, open_quote = 0, False
-    while (position := _line_ends(data, position)) < len(data):
+    while (position := _match_end(_LINE_ENDS, data, position)) < len(data):
         stop, state, commas, flawed = scan_record(data, position, _CELL)
         if state != _ENDED and not at_end:
             break
         if state == _QUOTED:
             open_quote = True
             break
-        rows.append((position, stop, commas + 1, flawed))
+        rows.extend((position, stop, commas + 1, flawed))
         position = stop
-    table = np.array(rows, np.int64).reshape(-1, 4)
+    table = np.frombuffer(rows, np.int64).reshape(-1, 4)
     return _Found(
         start=table[:, 0],
         end=table[:, 1],
@@ -374,11 +379,6 @@ def find_csv_slow(data: bytes, at_end: bool) -> _Found:
         used=position,
         open_quote=open_quote,
     )
-
-
-def _line_ends(data: bytes, position: int) -> int:
-    match = _LINE_ENDS.match(data, position)
-    return match.end() if match else position
 
 
 # Where a scan stands: before a cell, in an unquoted one, in a quoted one, after a quote in it, after the record.
@@ -393,20 +393,23 @@ def scan_record(data: bytes, position: int, state: int) -> tuple[int, int, int, 
             closing = data.find(b'"', position)
             if closing < 0:
                 return len(data), state, commas, flawed
-            position, state = closing + 1, _CLOSED
+            position = _match_end(_QUOTES, data, closing)
+            state = _CLOSED if (position - closing) % 2 else _QUOTED
             continue
         byte = data[position]
-        if byte in (_LF, _CR):
+        if byte == _LF or byte == _CR:
             return position, _ENDED, commas, flawed
-        if match := _PLAIN_TEXT.match(data, position):
-            flawed |= state == _CLOSED
-            position, state = match.end(), _PLAIN
+        if byte == _QUOTE:
+            flawed |= state == _PLAIN
+            position, state = position + 1, _PLAIN if state == _PLAIN else _QUOTED
             continue
-        position += 1
-        if byte == _COMMA:
-            commas, state = commas + 1, _CELL
-        elif state == _PLAIN:
-            flawed = True
-        else:
-            state = _QUOTED
+        stop = _match_end(_UNQUOTED, data, position)
+        flawed |= state == _CLOSED and byte != _COMMA
+        commas += data.count(b",", position, stop)
+        position, state = stop, _CELL if data[stop - 1] == _COMMA else _PLAIN
     return position, state, commas, flawed
+
+
+def _match_end(pattern: re.Pattern[bytes], data: bytes, position: int) -> int:
+    match = pattern.match(data, position)
+    return match.end() if match else position

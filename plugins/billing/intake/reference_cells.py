@@ -22,6 +22,9 @@ from billing.intake.reference_findings import FindingList, Lines, shown
 UNREADABLE = -(2**63)
 """Stands for a cell that could not be read. ``fits_int64`` lets no written value be this one."""
 
+CELL_CHARACTERS_MAX = 4_000
+"""Longer texts are no number or instant; Python reads no integers of more than 4,300 digits."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawTable:
@@ -138,6 +141,8 @@ def _blank_value(column: Column) -> int:
 
 def _read_cell(kind: ColumnKind, cell: str, bound: _Bound | None) -> tuple[int, str]:
     """The value and what is wrong with it (``""``: nothing)."""
+    if len(cell) > CELL_CHARACTERS_MAX:
+        return UNREADABLE, f"{shown(cell)} is too long to be a value of this column"
     try:
         value = _READERS[kind](cell)
     except ValueError as error:

@@ -25,7 +25,7 @@ from billing.intake.reference_tables import Tables
 
 __all__ = ["NO_NEEDS", "Needs", "check_reference", "in_force"]
 
-_INVOICE_PREFIX = re.compile(r"[A-Za-z0-9_./-]{1,20}")
+_INVOICE_PREFIX = re.compile(r"[\w./-]{1,20}")
 _LAST_FOUR = re.compile(r"[0-9]{4}")
 
 
@@ -71,7 +71,7 @@ def _check_seller(tables: Tables, found: FindingList) -> None:
         found,
         bad,
         "invoice_prefix",
-        lambda row: f"{shown(prefixes[row])} is no invoice prefix; use 1 to 20 of A-Z, a-z, 0-9, -, _, / and .",
+        lambda row: f"{shown(prefixes[row])} is no invoice prefix; use 1 to 20 letters, digits, -, _, / and .",
     )
 
 
@@ -190,7 +190,7 @@ _BILLING_OF = MappingProxyType({"free_allowances": ApiBilling.RATED, "capacity_g
 
 
 def _check_kinds(tables: Tables, found: FindingList) -> None:
-    """Refused: "an allowance or grant on another kind of subscription" (rules 5.2 to 5.6), or of an API it is not for."""
+    """Refused: "an allowance or grant on another kind of subscription" (rules 5.2 to 5.6), or of another API."""
     for name, kinds in _KINDS_OF.items():
         words = " or ".join(kinds)
         _check_looked_up(tables, name, "subscription_id", "subscriptions", "kind", tuple(kinds), words, found)
@@ -235,6 +235,6 @@ def _check_payment_methods(tables: Tables, found: FindingList) -> None:
     subscriptions.report(found, unknown, "payment_method_id", message)
     owner = own.map(methods.unique("payment_method_id", "customer_id"))
     payer = subscriptions.frame["team_id"].map(tables["teams"].unique("team_id", "customer_id"))
-    foreign = (owner.notna() & payer.notna() & (owner != payer)).to_numpy()
+    foreign = (owner.notna() & payer.isin(tables["customers"].frame["customer_id"]) & (owner != payer)).to_numpy()
     message = "is a payment method of another customer than the team's; name one of its own"
     subscriptions.report(found, foreign, "payment_method_id", message)

@@ -155,7 +155,8 @@ def _columns_of(rows: list[list[str]], width: int) -> list[Sequence[str]]:
 
 def _plain_records(text: str, fault: Callable[[int], None]) -> list[list[str]]:
     """Records of a text without quotes: the fast way for most files."""
-    records = [line.removesuffix("\r").split(",") for line in text.split("\n") if line not in ("", "\r")]
+    text = text.replace("\r\n", "\n").removesuffix("\r")
+    records = [line.split(",") for line in text.split("\n") if line]
     if "\r" in text:
         for number, record in enumerate(records, start=1):
             if any("\r" in cell for cell in record):

@@ -118,4 +118,4 @@ def _instant_text(ticks: int, unit: str) -> str:
         return f"{us} microseconds since 1970"
     if not finer:
         return format_us(us)
-    return f"{format_us(us - us % 1_000_000)[:-1]}.{us % 1_000_000:06d}{finer * 1_000 // 1_000_000:03d}Z"
+    return f"{format_us(us - us % 1_000_000)[:-1]}.{us % 1_000_000:06d}{finer // 1_000_000:03d}Z"  # only "ns" is finer

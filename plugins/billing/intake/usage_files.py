@@ -66,10 +66,6 @@ class UsageChunk:
     def __len__(self) -> int:
         return len(self.line)
 
-    def rows(self, begin: int, end: int) -> UsageChunk:
-        """The records of a half-open range of places, without copying."""
-        return UsageChunk(**{name: getattr(self, name)[begin:end] for name in self.__dataclass_fields__})
-
 
 def read_usage(
     path: Path, name: str, *, chunk_rows: int = 262_144, unknown: set[str] | None = None
@@ -84,9 +80,7 @@ def read_usage(
     if chunk_rows < 1:
         raise ValueError("chunk_rows is at least 1")
     ignored: set[str] = set() if unknown is None else unknown
-    for chunk in _READERS[format_of(name).kind](path, name, chunk_rows, ignored):
-        for begin in range(0, len(chunk), chunk_rows):
-            yield chunk.rows(begin, begin + chunk_rows)
+    yield from _READERS[format_of(name).kind](path, name, chunk_rows, ignored)
 
 
 def raw_records(path: Path, name: str, lines: Collection[int]) -> dict[int, bytes]:
@@ -168,12 +162,13 @@ def _chunk(
 def _read_csv(path: Path, name: str, chunk_rows: int, unknown: set[str]) -> Iterator[UsageChunk]:
     header: list[str] | None = None
     for piece in _text_pieces(path, name, _block_bytes(chunk_rows)):
+        begin = 0
         if header is None:
             header = _csv_header(piece, name)
             unknown.update(set(header) - set(COLUMNS))
-            piece = piece.without_first()
-        if len(piece):
-            yield _csv_chunk(piece, header)
+            begin = 1
+        for place in range(begin, len(piece), chunk_rows):
+            yield _csv_chunk(piece.part(place, place + chunk_rows), header)
     if header is None:
         raise refusal(name, "is empty; a CSV file begins with a header row, " + ",".join(REQUIRED))
 
@@ -271,7 +266,8 @@ def _read_jsonl(path: Path, name: str, chunk_rows: int, unknown: set[str]) -> It
     for piece in _text_pieces(path, name, _block_bytes(chunk_rows)):
         if piece.line == 1:
             _check_is_not_csv(piece.raw(0), name)
-        yield _jsonl_chunk(piece, unknown)
+        for place in range(0, len(piece), chunk_rows):
+            yield _jsonl_chunk(piece.part(place, place + chunk_rows), unknown)
 
 
 def _check_is_not_csv(first: bytes, name: str) -> None:

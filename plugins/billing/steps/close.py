@@ -273,14 +273,20 @@ def summarise(home: Home, close_no: int, waiting: Waiting) -> CloseSummary:
     """What a finished close did, and who is parked now."""
     with home.database.read() as connection:
         cycles = ledger.close_cycles(connection, close_no)
-        rows = connection.execute(select(parked).order_by(parked.c.team_id)).all()
     return CloseSummary(
         close_no=close_no,
         cycles=len(cycles),
         invoices=invoice_numbers(home, close_no),
-        parked=tuple(Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason)) for r in rows),
+        parked=parked_teams(home),
         waiting=waiting,
     )
+
+
+def parked_teams(home: Home) -> tuple[Parked, ...]:
+    """Who is parked now, and why (rule 3.8)."""
+    with home.database.read() as connection:
+        rows = connection.execute(select(parked).order_by(parked.c.team_id)).all()
+    return tuple(Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason)) for r in rows)
 
 
 def invoice_numbers(home: Home, close_no: int) -> tuple[str, ...]:

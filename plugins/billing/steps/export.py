@@ -20,6 +20,8 @@ from billing.store.ledger import ISSUED
 from billing.store.tables import batch_files, batches, carry, cycles, draws, duplicate_ranges, invoice_lines, invoices, parked, quarantine
 
 Cells = Iterator[tuple[str, ...]]
+BALANCES = COLUMNS["balances"]
+"""The columns of balances, as they are written."""
 
 
 def export(home: Home, folder: Path) -> dict[str, int]:

@@ -49,10 +49,11 @@ class IngestSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFile:
-    """A usage file and the name by which it is spoken of."""
+    """A usage file and the name by which it is spoken of. ``arrived_at`` is said of files of a drop folder."""
 
     path: Path
     name: str
+    arrived_at: datetime | None = None
 
 
 def ingest(
@@ -238,7 +239,10 @@ def _outcome(files: Sequence[SourceFile], sources: Sequence[Stored], gathered: _
             for line, reason in zip(gathered.line[rows].tolist(), verdicts.reason[rows].tolist(), strict=True)
         ]
     return Outcome(
-        files=tuple(BatchFile(name=f.name, stored=s, records=int(n)) for f, s, n in zip(files, sources, counts, strict=True)),
+        files=tuple(
+            BatchFile(name=f.name, stored=s, records=int(n), arrived_at=f.arrived_at)
+            for f, s, n in zip(files, sources, counts, strict=True)
+        ),
         accepted=int(np.count_nonzero(verdicts.reason == ACCEPTED)),
         quarantined=tuple(rejected),
         duplicates=_ranges(gathered, np.flatnonzero(verdicts.reason == _DUPLICATE)),

@@ -16,8 +16,10 @@ from billing.steps.ingest import SourceFile, ingest
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import load_reference
 from billing.steps.render import copy_documents, render_close
+from billing.store.batches import pinnable
 from billing.store.configuration import CLOSE_LAG_SECONDS, configure
 from billing.store.home import Home
+from billing.store.reference_history import last_load
 
 Step = Mapping[str, object]
 
@@ -29,6 +31,7 @@ def simulate(home: Home, scenario: Path, out: Path, *, templates: Path | None = 
     """
     steps = read_steps(scenario)
     home.create()
+    _demand_new(home)
     for number, step in enumerate(steps, start=1):
         progress(f"step {number} of {len(steps)}: {step['do']}", number - 1, len(steps))
         result = _RUN[str(step["do"])](home, scenario, step, out)
@@ -38,6 +41,13 @@ def simulate(home: Home, scenario: Path, out: Path, *, templates: Path | None = 
     if templates is not None:
         copy_documents(home, out / "documents")
     return export(home, out)["parked"] > 0
+
+
+def _demand_new(home: Home) -> None:
+    """A scenario never runs in a home that bills someone."""
+    with home.database.read() as connection:
+        if last_load(connection) or pinnable(connection):
+            raise DataRefused("The database holds billing data already; a scenario needs an empty one.")
 
 
 def read_steps(scenario: Path) -> list[Step]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from billing.core.errors import ConservationBroken
 from billing.core.instants import to_us
@@ -21,11 +21,12 @@ _ROWS_AT_ONCE = 5_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchFile:
-    """A source file of a batch, as it was named and as it is archived."""
+    """A source file of a batch, as it was named and as it is archived. ``arrived_at`` is known of files of a drop folder."""
 
     name: str
     stored: Stored
     records: int
+    arrived_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,14 +158,12 @@ def completeness(connection: Connection, through_batch: int) -> Completeness:
     return Completeness(through_us=through, missing=tuple(missing))
 
 
-def archived_names(connection: Connection, hashes: Sequence[str]) -> Mapping[str, Row[tuple[str, ...]]]:
-    """Which of these files were part of a committed batch already, by SHA-256."""
-    query = (
-        select(batch_files.c.sha256, batch_files.c.name, batch_files.c.batch_no)
-        .join(batches, batches.c.batch_no == batch_files.c.batch_no)
-        .where(batches.c.state == COMMITTED, batch_files.c.sha256.in_(hashes))
-    )
-    return {row.sha256: row for row in connection.execute(query)}
+def ingested_files(connection: Connection) -> set[tuple[str, int, int]]:
+    """Files of a drop folder that committed batches hold: (name, bytes, arrival in microseconds)."""
+    columns = (batch_files.c.name, batch_files.c.bytes, batch_files.c.arrived_at_us)
+    query = select(*columns).join(batches, batches.c.batch_no == batch_files.c.batch_no)
+    rows = connection.execute(query.where(batches.c.state == COMMITTED, batch_files.c.arrived_at_us.is_not(None)))
+    return {(row.name, row.bytes, row.arrived_at_us) for row in rows}
 
 
 def _file_row(number: int, file_no: int, file: BatchFile) -> dict[str, object]:
@@ -175,6 +174,7 @@ def _file_row(number: int, file_no: int, file: BatchFile) -> dict[str, object]:
         "sha256": file.stored.sha256,
         "bytes": file.stored.size_bytes,
         "records": file.records,
+        "arrived_at_us": None if file.arrived_at is None else to_us(file.arrived_at),
     }
 
 

@@ -66,6 +66,11 @@ class LakeTable:
         grouped = actions.group_by(f"partition.{partition}").aggregate([("num_records", "sum")])
         return dict(zip(grouped[f"partition.{partition}"].to_pylist(), grouped["num_records_sum"].to_pylist(), strict=True))
 
+    def last_batch(self) -> int:
+        """The largest batch number with rows here; 0 where there are none."""
+        actions = pa.table(self._open().get_add_actions(flatten=True))
+        return int(pc.max(actions["max.batch_no"]).as_py() or 0) if actions.num_rows else 0
+
     def _open(self) -> DeltaTable:
         return DeltaTable(str(self._location))
 

@@ -103,9 +103,11 @@ batch_files = Table(
     _whole("batch_no", primary_key=True, autoincrement=False),
     _whole("file_no", primary_key=True, autoincrement=False),
     _text("name"),
-    _text("sha256", index=True),
+    _text("sha256"),
     _whole("bytes"),
     _whole("records"),
+    Column("arrived_at_us", BigInteger),
+    Index(None, "name"),
 )
 
 quarantine = Table(

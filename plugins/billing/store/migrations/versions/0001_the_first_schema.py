@@ -16,9 +16,10 @@ def upgrade() -> None:
     sa.Column('sha256', sa.Text().with_variant(sa.Text(collation='C'), 'postgresql'), nullable=False),
     sa.Column('bytes', sa.BigInteger(), nullable=False),
     sa.Column('records', sa.BigInteger(), nullable=False),
+    sa.Column('arrived_at_us', sa.BigInteger(), nullable=True),
     sa.PrimaryKeyConstraint('batch_no', 'file_no', name=op.f('pk_batch_files'))
     )
-    op.create_index(op.f('ix_batch_files_sha256'), 'batch_files', ['sha256'], unique=False)
+    op.create_index(op.f('ix_batch_files_name'), 'batch_files', ['name'], unique=False)
     op.create_table('batches',
     sa.Column('batch_no', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('state', sa.Text().with_variant(sa.Text(collation='C'), 'postgresql'), nullable=False),

@@ -1,0 +1,121 @@
+"""Close every billing cycle that is due: rate it, issue its invoices, render their documents.
+
+A cycle is due an hour (`close_lag_seconds`) after its end, once usage is complete through that instant. Each team
+has cycles of its own, in the time zone of its purchase, so that some are due at almost every hour.
+
+* `pin_what_is_known` fixes the usage and reference data that this close sees. A close that was interrupted is
+  finished first, with what it had pinned.
+* `rate_teams` turns usage into charged units, carry-over and draws, a group of shards a task.
+* `issue_invoices` gives numbers without gap, in one transaction; a second run finds it done.
+* `render_documents` makes the PDFs, in batches. One that fails stops no other and keeps its number.
+* `report` names what waits for usage, and ends the run red if a team is parked.
+
+Run it again, or clear any task, at any time: the outcome is the same. To close as of an earlier instant than now,
+give it in the form; an instant before the last close is refused.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+from wiring import RETRIES, home_and_settings, instant_of, instant_param, run_instant
+
+DOCUMENTS_AT_ONCE = 200
+
+
+@dag(
+    schedule=CronTriggerTimetable("15 * * * *", timezone="UTC"),
+    start_date=datetime.fromisoformat("2026-01-01T00:00:00+00:00"),
+    catchup=False,
+    max_active_runs=1,
+    default_args=RETRIES,
+    doc_md=__doc__,
+    tags=["billing"],
+    params={
+        "as_of": instant_param("As of", "Close what is due at this instant. Empty: when the run was due. Never in the future."),
+        "groups": Param(
+            2, type="integer", minimum=1, maximum=64, title="Groups", description_md="Rate in at least so many parallel tasks."
+        ),
+    },
+)
+def cycle_close() -> None:
+    @task
+    def pin_what_is_known() -> dict[str, object]:
+        from datetime import UTC
+
+        from billing.steps.close import open_close
+
+        context = get_current_context()
+        as_of = instant_of(context["params"]["as_of"]) or run_instant(context)
+        if as_of > datetime.now(UTC):
+            raise AirflowFailException(f"{as_of} is in the future; nothing is closed before it is over.")
+        with home_and_settings() as (home, _):
+            close_no, waiting = open_close(home, as_of)
+        missing = [f"{start} to {end}" for start, end in waiting.missing_windows]
+        return {"close_no": close_no, "waiting": waiting.cycles, "missing": missing, "complete_through": str(waiting.complete_through)}
+
+    @task
+    def share_out_teams(close: dict[str, object]) -> list[list[int]]:
+        from billing.steps.close import pending_shards
+
+        with home_and_settings() as (home, _):
+            return pending_shards(home, int(str(close["close_no"])), at_least=get_current_context()["params"]["groups"])
+
+    @task(map_index_template="shards {{ task.op_kwargs['shards'] | join(', ') }}")
+    def rate_teams(close: dict[str, object], shards: list[int]) -> int:
+        from billing.steps.close import rate_shards
+
+        with home_and_settings() as (home, _):
+            return rate_shards(home, int(str(close["close_no"])), shards)
+
+    @task(trigger_rule=TriggerRule.NONE_FAILED)
+    def issue_invoices(close: dict[str, object]) -> int:
+        from billing.steps.close import issue
+
+        with home_and_settings() as (home, _):
+            return len(issue(home, int(str(close["close_no"]))))
+
+    @task
+    def batches_of_documents(issued: int) -> list[list[str]]:
+        from billing.steps.render import unrendered
+
+        with home_and_settings() as (home, _):
+            numbers = unrendered(home)
+        return [numbers[low : low + DOCUMENTS_AT_ONCE] for low in range(0, len(numbers), DOCUMENTS_AT_ONCE)]
+
+    @task(map_index_template="{{ task.op_kwargs['numbers'][0] }} and on")
+    def render_documents(numbers: list[str]) -> int:
+        from billing.steps.render import render
+
+        with home_and_settings() as (home, settings):
+            done = render(home, numbers, settings.templates)
+        if done.failed:
+            problems = "\n".join(f"{number}: {problem}" for number, problem in done.failed)
+            raise AirflowFailException(f"{len(done.failed)} invoices are issued but have no document yet:\n{problems}")
+        return len(done.rendered)
+
+    @task
+    def report(close: dict[str, object], issued: int) -> None:
+        from billing.core.instants import format_us
+        from billing.steps.close import parked_teams
+
+        print(f"{issued} invoices issued; {close['waiting']} cycles wait for usage, complete through {close['complete_through']}.")
+        for window in close["missing"]:  # type: ignore[attr-defined]
+            print(f"missing usage window: {window}")
+        with home_and_settings() as (home, _):
+            parked = parked_teams(home)
+        if parked:
+            listed = "\n".join(f"team {p.team_id}, cycle of {format_us(p.cycle_start_us)}: {p.reason}" for p in parked)
+            raise AirflowFailException(f"{len(parked)} teams are parked; all others are billed:\n{listed}")
+
+    close = pin_what_is_known()
+    rated = rate_teams.partial(close=close).expand(shards=share_out_teams(close))
+    issued = issue_invoices(close)
+    rated >> issued
+    render_documents.expand(numbers=batches_of_documents(issued))
+    report(close, issued)
+
+
+cycle_close()

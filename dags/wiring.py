@@ -1,0 +1,59 @@
+"""What all DAGs share: the home they work in, and how a refusal ends a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
+
+RETRIES: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+}
+"""For what passes: a database that restarts, a disk that was full. Refused data is not tried again."""
+
+
+def instant_param(title: str, description: str) -> Param:
+    """An optional instant in a DAG's form."""
+    return Param(None, type=["null", "string"], format="date-time", title=title, description_md=description)
+
+
+@contextmanager
+def home_and_settings() -> Iterator[Any]:
+    """The home, checked, and the settings. A refusal fails the task at once: trying again would be refused again."""
+    from billing.core.errors import BillingError
+    from billing.settings import Settings
+    from billing.steps.homes import home_at
+
+    settings = Settings.read()
+    home = home_at(settings.home, settings.database_url)
+    try:
+        home.check()
+        yield home, settings
+    except BillingError as refusal:
+        raise AirflowFailException(str(refusal)) from None
+    finally:
+        home.close()
+
+
+def instant_of(text: str | None) -> datetime | None:
+    """An instant given in a form; None where it was left empty. Without an offset it is refused, never guessed."""
+    from billing.core.instants import from_us, parse_instant_us
+
+    try:
+        return from_us(parse_instant_us(text)) if text else None
+    except ValueError as error:
+        raise AirflowFailException(str(error)) from None
+
+
+def run_instant(context: Any) -> datetime:
+    """The instant that a run stands for: the end of its data interval, else when it was to run. The same on every retry."""
+    run = context["dag_run"]
+    found: datetime = run.data_interval_end or run.run_after
+    return found.astimezone(UTC)

@@ -1,0 +1,365 @@
+"""``billing``: what the DAGs do, from a terminal, by the same functions."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from billing.core.errors import BillingError
+from billing.core.instants import format_instant, format_us, from_us, parse_instant_us
+from billing.settings import Settings
+from billing.steps import progress as steps_progress
+from billing.steps.homes import SETTINGS, home_at
+
+if TYPE_CHECKING:
+    from billing.store.home import Home
+
+PARKED_STATUS = 3
+_HELP = """Usage billing that can be derived again: raw usage to charged units to PDF invoices.
+
+State lives in a **home** folder: a database, the usage table, the archive of sources and the documents.
+
+A month, from nothing:
+
+    billing --home acme init
+    billing --home acme reference load reference/
+    billing --home acme usage ingest usage/2026-07-*.csv --now 2026-08-15T01:00:00Z
+    billing --home acme cycles close --as-of 2026-08-15T01:00:00Z
+    billing --home acme invoices list
+
+Instants are written like 2026-08-15T01:00:00Z or 2026-08-15T03:00:00+02:00.
+
+Exit status: 0 done; 1 the data is refused, reasons on standard error; 2 wrong arguments; 3 done, but teams are parked.
+"""
+app = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
+reference_app = typer.Typer(help="Reference data: customers, teams, apps, prices, subscriptions.", no_args_is_help=True)
+usage_app = typer.Typer(help="Usage: take it in, see what could not be billed.", no_args_is_help=True)
+quarantine_app = typer.Typer(help="Records that could not be billed.", no_args_is_help=True)
+cycles_app = typer.Typer(help="Billing cycles.", no_args_is_help=True)
+invoices_app = typer.Typer(help="Invoices and their documents.", no_args_is_help=True)
+app.add_typer(reference_app, name="reference")
+app.add_typer(usage_app, name="usage")
+usage_app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(cycles_app, name="cycles")
+app.add_typer(invoices_app, name="invoices")
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _parse_instant(text: str) -> datetime:
+    try:
+        return from_us(parse_instant_us(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Folder = Annotated[Path, typer.Argument(file_okay=False)]
+
+
+@app.callback()
+def _main(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="The home folder. Default: BILLING_HOME, else ./billing-home.")] = None,
+    database: Annotated[
+        str | None, typer.Option(metavar="URL", help="A PostgreSQL database instead of the home's own SQLite: postgresql://...")
+    ] = None,
+) -> None:
+    context.obj = (home, database)
+
+
+@contextmanager
+def _home(context: typer.Context, *, check: bool = True) -> Iterator[tuple[Home, Settings]]:
+    settings = Settings.read(*context.obj)
+    home = home_at(settings.home, settings.database_url)
+    try:
+        if check:
+            home.check()
+        yield home, settings
+    finally:
+        home.close()
+
+
+@contextmanager
+def _progress() -> Iterator[steps_progress.Progress]:
+    """Bars on a terminal, a line every few seconds in a log."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as bars:
+        task = bars.add_task("starting", total=None)
+        yield lambda what, done, total: bars.update(task, description=what, completed=done, total=total or None)
+
+
+def _lines(every_s: float = 5.0) -> steps_progress.Progress:
+    last = time.monotonic()
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every_s:
+            last = time.monotonic()
+            errors.print(f"{what}: {done} of {total}" if total else what)
+
+    return show
+
+
+def _show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on a terminal; CSV where the output goes to a file or another program."""
+    if not sys.stdout.isatty():
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows(rows)
+        return
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+    Console().print(table)
+
+
+@app.command()
+def init(context: typer.Context) -> None:
+    """Make the home, or bring it to this version. Nothing that is there is lost."""
+    with _home(context, check=False) as (home, settings):
+        home.create()
+        typer.echo(f"The home in {settings.home} is ready.")
+
+
+@app.command()
+def configure(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(SETTINGS)}.")],
+    value: Annotated[int, typer.Argument(help="A whole number.")],
+) -> None:
+    """Set how this home bills, from the next close on."""
+    from billing.steps.homes import configure as set_up
+
+    with _home(context) as (home, _):
+        set_up(home, name, value)
+
+
+@reference_app.command("load")
+def reference_load(
+    context: typer.Context,
+    folder: Folder,
+    allow_removals: Annotated[bool, typer.Option("--allow-removals", help="Rows that the folder lacks stop being known.")] = False,
+) -> None:
+    """Load reference data: one file a table, taken whole or refused whole with every error."""
+    from billing.steps.reference import load_reference
+
+    with _home(context) as (home, _):
+        done = load_reference(home, folder, allow_removals=allow_removals)
+    for warning in done.warnings:
+        errors.print(f"warning: {warning}", markup=False)
+    typer.echo(f"Load {done.load_no}: {done.added} rows added, {done.changed} changed, {done.removed} removed.")
+    for late in done.late:
+        errors.print(
+            f"late: {late.table} ({late.key}) came after team {late.team_id}'s cycle of {format_us(late.cycle_start_us)} was closed; it stands.",
+            markup=False,
+        )
+
+
+@usage_app.command("ingest")
+def usage_ingest(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, JSON Lines (both also .gz) or Parquet.")],
+    now: Annotated[datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Usage is complete through this instant.")],
+) -> None:
+    """Validate, attribute and store usage; quarantine what cannot be billed."""
+    from billing.steps.ingest import SourceFile, ingest
+
+    with _home(context) as (home, _), _progress() as progress:
+        done = ingest(home, [SourceFile(path=path, name=str(path)) for path in files], now, progress=progress)
+    for warning in done.warnings:
+        errors.print(f"warning: {warning}", markup=False)
+    typer.echo(
+        f"Batch {done.batch_no}: {done.records} records = {done.accepted} accepted + {done.duplicates} duplicates + {done.quarantined} quarantined."
+    )
+    for reason, count in done.reasons.items():
+        typer.echo(f"  {reason}: {count}")
+
+
+@usage_app.command("reconcile")
+def usage_reconcile(context: typer.Context) -> None:
+    """After the database was restored from a backup: void the batches that only the usage table knows.
+
+    Their files have to be ingested again; nothing is counted twice.
+    """
+    from billing.steps.reconcile import reconcile
+
+    with _home(context) as (home, _):
+        voided = reconcile(home)
+    typer.echo(f"Voided batches: {', '.join(map(str, voided))}." if voided else "The database knows every batch of the usage table.")
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    context: typer.Context,
+    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Only this batch.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1_000,
+) -> None:
+    """What could not be billed: where it stood, why, and its raw text."""
+    from billing.steps.quarantine import list_quarantine
+
+    with _home(context) as (home, _):
+        found = list_quarantine(home, reason=reason, batch_no=batch, limit=limit)
+    _show("Quarantine", ("batch", "file", "line", "reason", "raw"), ((str(q.batch_no), q.file, str(q.line), q.reason, q.raw) for q in found))
+
+
+@cycles_app.command("close")
+def cycles_close(
+    context: typer.Context,
+    as_of: Annotated[datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Close what is due at this instant.")],
+    documents: Annotated[bool, typer.Option("--documents/--no-documents", help="Render the invoices' documents too.")] = True,
+) -> None:
+    """Close every cycle that is due, rate it, issue its invoices; name what is missing or parked."""
+    from billing.steps.close import close
+    from billing.steps.render import render, unrendered
+
+    with _home(context) as (home, settings), _progress() as progress:
+        done = close(home, as_of, progress=progress)
+        failed = render(home, unrendered(home), settings.templates, progress).failed if documents else ()
+    typer.echo(f"Close {done.close_no}: {done.cycles} cycles closed, {len(done.invoices)} invoices issued.")
+    if done.invoices:
+        typer.echo(f"  {done.invoices[0]} to {done.invoices[-1]}")
+    through = format_instant(done.waiting.complete_through) if done.waiting.complete_through else "no instant yet"
+    if done.waiting.cycles:
+        errors.print(f"{done.waiting.cycles} cycles wait: usage is complete through {through} only.")
+    for start, end in done.waiting.missing_windows:
+        errors.print(f"missing usage window: {format_instant(start)} to {format_instant(end)}")
+    for number, problem in failed:
+        errors.print(f"no document for {number}: {problem}. The invoice stands; mend the cause, then `billing invoices render`.", markup=False)
+    for team in done.parked:
+        errors.print(f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.reason}", markup=False)
+    if done.parked:
+        raise typer.Exit(PARKED_STATUS)
+
+
+@invoices_app.command("list")
+def invoices_list(context: typer.Context) -> None:
+    """Every invoice, in the order of its number, and where its document is."""
+    from billing.steps.invoices import list_invoices
+
+    with _home(context) as (home, _):
+        found = list_invoices(home)
+    columns = ("number", "team", "customer", "issue date", "period", "total", "currency", "document")
+    _show("Invoices", columns, ((i.number, i.team_id, i.customer, i.issue_date, i.period, i.total, i.currency, i.document) for i in found))
+
+
+@invoices_app.command("render")
+def invoices_render(context: typer.Context) -> None:
+    """Render the documents of issued invoices that have none yet."""
+    from billing.steps.render import render, unrendered
+
+    with _home(context) as (home, settings), _progress() as progress:
+        done = render(home, unrendered(home), settings.templates, progress)
+    typer.echo(f"{len(done.rendered)} documents rendered.")
+    for number, problem in done.failed:
+        errors.print(f"no document for {number}: {problem}", markup=False)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def balances(
+    context: typer.Context,
+    at: Annotated[datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Not before a team's last close.")],
+    out: Annotated[Path | None, typer.Option(help="Write them as CSV into this file.")] = None,
+) -> None:
+    """What is available of what was granted, when it ends or refreshes, open cycles included."""
+    from billing.steps.balances import balances as balances_at
+    from billing.steps.export import BALANCES, balance_cells, export_balances
+
+    with _home(context) as (home, _):
+        found = balances_at(home, at)
+    if out is not None:
+        typer.echo(f"{export_balances(found, out)} balances written to {out}.")
+        return
+    _show(f"Balances at {format_instant(at)}", BALANCES, sorted(balance_cells(found)))
+
+
+@app.command()
+def export(context: typer.Context, folder: Folder) -> None:
+    """Write the outputs: cycles, carry, charges, invoices, invoice_lines, rejected, parked."""
+    from billing.steps.export import export as export_all
+
+    with _home(context) as (home, _):
+        for name, rows in export_all(home, folder).items():
+            typer.echo(f"{folder / name}.csv: {rows} rows")
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    scenario: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder with steps.json.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Where the outputs go.")],
+    documents: Annotated[bool, typer.Option("--documents", help="Render the invoices too, into OUT/documents.")] = False,
+) -> None:
+    """Run a scenario in a scratch home, by the same functions, and write the outputs.
+
+    The scratch home is gone afterwards; with --database it uses that database, which must be empty.
+    """
+    from billing.steps.simulate import simulate as run
+
+    settings, database_url = Settings.read(), context.obj[1]
+    with tempfile.TemporaryDirectory(prefix="billing-simulate-") as scratch, _progress() as progress:
+        home = home_at(Path(scratch), database_url)
+        try:
+            parked = run(home, scenario, out, templates=settings.templates if documents else None, progress=progress)
+        finally:
+            home.close()
+    if parked:
+        errors.print(f"Teams are parked: see {out / 'parked.csv'}.")
+        raise typer.Exit(PARKED_STATUS)
+
+
+@app.command()
+def status(context: typer.Context) -> None:
+    """How the home stands, and what waits for someone. Verifies the log's chain on the way."""
+    from billing.steps.status import status as read_status
+
+    with _home(context) as (home, settings):
+        found = read_status(home)
+    quarantined = ", ".join(f"{count} {reason}" for reason, count in found.quarantined.items()) or "nothing"
+    for name, value in (
+        ("home", str(settings.home)),
+        ("reference data", f"load {found.reference_load}" if found.reference_load else "none yet: billing reference load FOLDER"),
+        ("usage", f"{found.accepted} events accepted in {found.batches} batches, {found.duplicates} duplicates dropped"),
+        ("complete through", found.complete_through or "nothing ingested yet"),
+        ("quarantine", quarantined),
+        ("last close", f"as of {found.last_close} ({found.last_close_state})" if found.last_close else "none yet"),
+        ("closed cycles", str(found.closed_cycles)),
+        ("invoices", f"{found.invoices}, {found.documents} with a document"),
+        ("log", f"{found.log_rows} rows, chain verified, head {found.log_head[:16]}"),
+    ):
+        typer.echo(f"{name:17} {value}")
+    for start, end in found.missing_windows:
+        typer.echo(f"{'missing window':17} {start} to {end}")
+    for team_id, cycle_start, reason in found.parked:
+        typer.echo(f"{'parked':17} team {team_id}, cycle of {cycle_start}: {reason}")
+
+
+def main() -> None:
+    """Run the command; a refusal is said on standard error and ends with its status."""
+    try:
+        app()
+    except BillingError as refusal:
+        errors.print(str(refusal), markup=False)
+        sys.exit(refusal.exit_status)
+
+
+if __name__ == "__main__":
+    main()

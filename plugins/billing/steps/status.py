@@ -1,0 +1,79 @@
+"""How a home stands: what was loaded, ingested, closed and issued, and what waits for someone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from billing.core.instants import format_us
+from billing.store import ledger, log
+from billing.store.batches import COMMITTED, OPEN, completeness, pinnable
+from billing.store.home import Home
+from billing.store.reference_history import last_load
+from billing.store.tables import batches, cycles, documents, invoices, parked, quarantine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """A home at a glance. Instants are written as in the data contract; blank where there is none yet."""
+
+    reference_load: int
+    batches: int
+    open_batches: int
+    accepted: int
+    duplicates: int
+    complete_through: str
+    missing_windows: tuple[tuple[str, str], ...]
+    quarantined: Mapping[str, int]
+    last_close: str
+    last_close_state: str
+    closed_cycles: int
+    invoices: int
+    documents: int
+    parked: tuple[tuple[str, str, str], ...]
+    log_rows: int
+    log_head: str
+
+
+def status(home: Home) -> Status:
+    """Read all of it from one state of the books, the log's chain verified on the way."""
+    with home.database.read() as connection:
+        found = completeness(connection, pinnable(connection))
+        last = ledger.last_close(connection)
+        rows, head = log.verify(connection)
+        done = batches.c.state == COMMITTED
+        totals = connection.execute(select(func.sum(batches.c.accepted), func.sum(batches.c.duplicates)).where(done)).one()
+        return Status(
+            reference_load=last_load(connection),
+            batches=_count(connection, batches, done),
+            open_batches=_count(connection, batches, batches.c.state == OPEN),
+            accepted=int(totals[0] or 0),
+            duplicates=int(totals[1] or 0),
+            complete_through="" if found.through_us is None else format_us(found.through_us),
+            missing_windows=tuple((format_us(a), format_us(b)) for a, b in found.missing),
+            quarantined=_quarantined(connection),
+            last_close=format_us(last.as_of_us) if last else "",
+            last_close_state=last.state if last else "",
+            closed_cycles=_count(connection, cycles, cycles.c.state == ledger.ISSUED),
+            invoices=_count(connection, invoices),
+            documents=_count(connection, documents),
+            parked=_parked(connection),
+            log_rows=rows,
+            log_head=head,
+        )
+
+
+def _count(connection: Connection, table: object, *where: object) -> int:
+    return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())  # type: ignore[arg-type]
+
+
+def _quarantined(connection: Connection) -> dict[str, int]:
+    query = select(quarantine.c.reason, func.count()).group_by(quarantine.c.reason).order_by(quarantine.c.reason)
+    return {reason: int(count) for reason, count in connection.execute(query)}
+
+
+def _parked(connection: Connection) -> tuple[tuple[str, str, str], ...]:
+    rows = connection.execute(select(parked).order_by(parked.c.team_id))
+    return tuple((row.team_id, format_us(row.cycle_start_us), row.reason) for row in rows)

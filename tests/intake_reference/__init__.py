@@ -1,0 +1,1 @@
+"""Reference data: files in, typed tables out, or every reason why not."""
