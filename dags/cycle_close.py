@@ -20,6 +20,7 @@ from datetime import datetime
 
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
+
 from wiring import RETRIES, home_and_settings, instant_of, instant_param, run_instant
 
 DOCUMENTS_AT_ONCE = 200
@@ -34,9 +35,16 @@ DOCUMENTS_AT_ONCE = 200
     doc_md=__doc__,
     tags=["billing"],
     params={
-        "as_of": instant_param("As of", "Close what is due at this instant. Empty: when the run was due. Never in the future."),
+        "as_of": instant_param(
+            "As of", "Close what is due at this instant. Empty: when the run was due. Never in the future."
+        ),
         "groups": Param(
-            2, type="integer", minimum=1, maximum=64, title="Groups", description_md="Rate in at least so many parallel tasks."
+            2,
+            type="integer",
+            minimum=1,
+            maximum=64,
+            title="Groups",
+            description_md="Rate in at least so many parallel tasks.",
         ),
     },
 )
@@ -54,7 +62,12 @@ def cycle_close() -> None:
         with home_and_settings() as (home, _):
             close_no, waiting = open_close(home, as_of)
         missing = [f"{start} to {end}" for start, end in waiting.missing_windows]
-        return {"close_no": close_no, "waiting": waiting.cycles, "missing": missing, "complete_through": str(waiting.complete_through)}
+        return {
+            "close_no": close_no,
+            "waiting": waiting.cycles,
+            "missing": missing,
+            "complete_through": str(waiting.complete_through),
+        }
 
     @task
     def share_out_teams(close: dict[str, object]) -> list[list[int]]:
@@ -101,7 +114,8 @@ def cycle_close() -> None:
         from billing.core.instants import format_us
         from billing.steps.close import parked_teams
 
-        print(f"{issued} invoices issued; {close['waiting']} cycles wait for usage, complete through {close['complete_through']}.")
+        print(f"{issued} invoices issued; usage is complete through {close['complete_through']}.")
+        print(f"{close['waiting']} cycles are over and wait for usage.")
         for window in close["missing"]:  # type: ignore[attr-defined]
             print(f"missing usage window: {window}")
         with home_and_settings() as (home, _):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
+
 from wiring import RETRIES, home_and_settings
 
 
@@ -51,7 +52,13 @@ def reference_sync() -> None:
             done = load_reference(home, folder, allow_removals=params["allow_removals"])
         for line in (*map(str, done.warnings), *map(str, done.late)):
             print(line)
-        return {"load": done.load_no, "added": done.added, "changed": done.changed, "removed": done.removed, "late": len(done.late)}
+        return {
+            "load": done.load_no,
+            "added": done.added,
+            "changed": done.changed,
+            "removed": done.removed,
+            "late": len(done.late),
+        }
 
     load_reference_data()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
+
 from wiring import RETRIES, home_and_settings, instant_of, instant_param, run_instant
 
 
@@ -25,10 +26,17 @@ from wiring import RETRIES, home_and_settings, instant_of, instant_param, run_in
     doc_md=__doc__,
     tags=["billing"],
     params={
-        "window_start": instant_param("Window start", "From when on usage is complete with this run. Empty: the run's data interval."),
-        "window_end": instant_param("Window end", "Files that arrived before this instant are taken. Empty: the run's data interval."),
+        "window_start": instant_param(
+            "Window start", "From when on usage is complete with this run. Empty: the run's data interval."
+        ),
+        "window_end": instant_param(
+            "Window end", "Files that arrived before this instant are taken. Empty: the run's data interval."
+        ),
         "folder": Param(
-            None, type=["null", "string"], title="Drop folder", description_md="Where usage files arrive. Empty: `BILLING_DROP_FOLDER`."
+            None,
+            type=["null", "string"],
+            title="Drop folder",
+            description_md="Where usage files arrive. Empty: `BILLING_DROP_FOLDER`.",
         ),
     },
 )
@@ -47,10 +55,19 @@ def usage_ingest() -> None:
         with home_and_settings() as (home, settings):
             folder = Path(params["folder"]) if params["folder"] else settings.drop_folder
             done = ingest_window(home, folder, min(start, end - timedelta(minutes=10)), end)
-        summary: dict[str, object] = {"window_start": str(done.window_start), "window_end": str(done.window_end), "files": done.files}
+        summary: dict[str, object] = {
+            "window_start": str(done.window_start),
+            "window_end": str(done.window_end),
+            "files": done.files,
+        }
         if done.ingested:
             taken = done.ingested
-            summary |= {"batch": taken.batch_no, "accepted": taken.accepted, "duplicates": taken.duplicates, "quarantined": taken.quarantined}
+            summary |= {
+                "batch": taken.batch_no,
+                "accepted": taken.accepted,
+                "duplicates": taken.duplicates,
+                "quarantined": taken.quarantined,
+            }
             summary |= {"reasons": dict(taken.reasons)}
         print(summary)
         return summary

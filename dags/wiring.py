@@ -53,7 +53,9 @@ def instant_of(text: str | None) -> datetime | None:
 
 
 def run_instant(context: Any) -> datetime:
-    """The instant that a run stands for: the end of its data interval, else when it was to run. The same on every retry."""
+    """The instant that a run stands for: the end of its data interval, else when it was to run. The same on every
+    retry.
+    """
     run = context["dag_run"]
     found: datetime = run.data_interval_end or run.run_after
     return found.astimezone(UTC)

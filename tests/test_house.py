@@ -1,4 +1,6 @@
-"""The house: which part may import which, and that Airflow's walk over ``plugins/`` finds nothing (see the package's map)."""
+"""The house: which part may import which, and that Airflow's walk over ``plugins/`` finds nothing (see the package's
+map).
+"""
 
 from __future__ import annotations
 

@@ -70,9 +70,12 @@ Folder = Annotated[Path, typer.Argument(file_okay=False)]
 @app.callback()
 def _main(
     context: typer.Context,
-    home: Annotated[Path | None, typer.Option(help="The home folder. Default: BILLING_HOME, else ./billing-home.")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="The home folder. Default: BILLING_HOME, else ./billing-home.")
+    ] = None,
     database: Annotated[
-        str | None, typer.Option(metavar="URL", help="A PostgreSQL database instead of the home's own SQLite: postgresql://...")
+        str | None,
+        typer.Option(metavar="URL", help="A PostgreSQL database instead of the home's own SQLite: postgresql://..."),
     ] = None,
 ) -> None:
     context.obj = (home, database)
@@ -96,7 +99,12 @@ def _progress() -> Iterator[steps_progress.Progress]:
     if not sys.stderr.isatty():
         yield _lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=errors, transient=True) as bars:
         task = bars.add_task("starting", total=None)
         yield lambda what, done, total: bars.update(task, description=what, completed=done, total=total or None)
@@ -154,7 +162,9 @@ def configure(
 def reference_load(
     context: typer.Context,
     folder: Folder,
-    allow_removals: Annotated[bool, typer.Option("--allow-removals", help="Rows that the folder lacks stop being known.")] = False,
+    allow_removals: Annotated[
+        bool, typer.Option("--allow-removals", help="Rows that the folder lacks stop being known.")
+    ] = False,
 ) -> None:
     """Load reference data: one file a table, taken whole or refused whole with every error."""
     from billing.steps.reference import load_reference
@@ -166,7 +176,8 @@ def reference_load(
     typer.echo(f"Load {done.load_no}: {done.added} rows added, {done.changed} changed, {done.removed} removed.")
     for late in done.late:
         errors.print(
-            f"late: {late.table} ({late.key}) came after team {late.team_id}'s cycle of {format_us(late.cycle_start_us)} was closed; it stands.",
+            f"late: {late.table} ({late.key}) came after team {late.team_id}'s cycle of "
+            f"{format_us(late.cycle_start_us)} was closed; that cycle stands.",
             markup=False,
         )
 
@@ -175,7 +186,9 @@ def reference_load(
 def usage_ingest(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, JSON Lines (both also .gz) or Parquet.")],
-    now: Annotated[datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Usage is complete through this instant.")],
+    now: Annotated[
+        datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Usage is complete through this instant.")
+    ],
 ) -> None:
     """Validate, attribute and store usage; quarantine what cannot be billed."""
     from billing.steps.ingest import SourceFile, ingest
@@ -185,7 +198,8 @@ def usage_ingest(
     for warning in done.warnings:
         errors.print(f"warning: {warning}", markup=False)
     typer.echo(
-        f"Batch {done.batch_no}: {done.records} records = {done.accepted} accepted + {done.duplicates} duplicates + {done.quarantined} quarantined."
+        f"Batch {done.batch_no}: {done.records} records = {done.accepted} accepted + {done.duplicates} duplicates "
+        f"+ {done.quarantined} quarantined."
     )
     for reason, count in done.reasons.items():
         typer.echo(f"  {reason}: {count}")
@@ -201,7 +215,11 @@ def usage_reconcile(context: typer.Context) -> None:
 
     with _home(context) as (home, _):
         voided = reconcile(home)
-    typer.echo(f"Voided batches: {', '.join(map(str, voided))}." if voided else "The database knows every batch of the usage table.")
+    typer.echo(
+        f"Voided batches: {', '.join(map(str, voided))}."
+        if voided
+        else "The database knows every batch of the usage table."
+    )
 
 
 @quarantine_app.command("list")
@@ -216,14 +234,22 @@ def quarantine_list(
 
     with _home(context) as (home, _):
         found = list_quarantine(home, reason=reason, batch_no=batch, limit=limit)
-    _show("Quarantine", ("batch", "file", "line", "reason", "raw"), ((str(q.batch_no), q.file, str(q.line), q.reason, q.raw) for q in found))
+    _show(
+        "Quarantine",
+        ("batch", "file", "line", "reason", "raw"),
+        ((str(q.batch_no), q.file, str(q.line), q.reason, q.raw) for q in found),
+    )
 
 
 @cycles_app.command("close")
 def cycles_close(
     context: typer.Context,
-    as_of: Annotated[datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Close what is due at this instant.")],
-    documents: Annotated[bool, typer.Option("--documents/--no-documents", help="Render the invoices' documents too.")] = True,
+    as_of: Annotated[
+        datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Close what is due at this instant.")
+    ],
+    documents: Annotated[
+        bool, typer.Option("--documents/--no-documents", help="Render the invoices' documents too.")
+    ] = True,
 ) -> None:
     """Close every cycle that is due, rate it, issue its invoices; name what is missing or parked."""
     from billing.steps.close import close
@@ -241,9 +267,14 @@ def cycles_close(
     for start, end in done.waiting.missing_windows:
         errors.print(f"missing usage window: {format_instant(start)} to {format_instant(end)}")
     for number, problem in failed:
-        errors.print(f"no document for {number}: {problem}. The invoice stands; mend the cause, then `billing invoices render`.", markup=False)
+        errors.print(
+            f"no document for {number}: {problem}. The invoice stands; mend the cause, then `billing invoices render`.",
+            markup=False,
+        )
     for team in done.parked:
-        errors.print(f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.reason}", markup=False)
+        errors.print(
+            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.reason}", markup=False
+        )
     if done.parked:
         raise typer.Exit(PARKED_STATUS)
 
@@ -256,7 +287,11 @@ def invoices_list(context: typer.Context) -> None:
     with _home(context) as (home, _):
         found = list_invoices(home)
     columns = ("number", "team", "customer", "issue date", "period", "total", "currency", "document")
-    _show("Invoices", columns, ((i.number, i.team_id, i.customer, i.issue_date, i.period, i.total, i.currency, i.document) for i in found))
+    _show(
+        "Invoices",
+        columns,
+        ((i.number, i.team_id, i.customer, i.issue_date, i.period, i.total, i.currency, i.document) for i in found),
+    )
 
 
 @invoices_app.command("render")
@@ -276,7 +311,9 @@ def invoices_render(context: typer.Context) -> None:
 @app.command()
 def balances(
     context: typer.Context,
-    at: Annotated[datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Not before a team's last close.")],
+    at: Annotated[
+        datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Not before a team's last close.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Write them as CSV into this file.")] = None,
 ) -> None:
     """What is available of what was granted, when it ends or refreshes, open cycles included."""
@@ -306,7 +343,9 @@ def simulate(
     context: typer.Context,
     scenario: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder with steps.json.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Where the outputs go.")],
-    documents: Annotated[bool, typer.Option("--documents", help="Render the invoices too, into OUT/documents.")] = False,
+    documents: Annotated[
+        bool, typer.Option("--documents", help="Render the invoices too, into OUT/documents.")
+    ] = False,
 ) -> None:
     """Run a scenario in a scratch home, by the same functions, and write the outputs.
 
@@ -336,8 +375,14 @@ def status(context: typer.Context) -> None:
     quarantined = ", ".join(f"{count} {reason}" for reason, count in found.quarantined.items()) or "nothing"
     for name, value in (
         ("home", str(settings.home)),
-        ("reference data", f"load {found.reference_load}" if found.reference_load else "none yet: billing reference load FOLDER"),
-        ("usage", f"{found.accepted} events accepted in {found.batches} batches, {found.duplicates} duplicates dropped"),
+        (
+            "reference data",
+            f"load {found.reference_load}" if found.reference_load else "none yet: billing reference load FOLDER",
+        ),
+        (
+            "usage",
+            f"{found.accepted} events accepted in {found.batches} batches, {found.duplicates} duplicates dropped",
+        ),
         ("complete through", found.complete_through or "nothing ingested yet"),
         ("quarantine", quarantined),
         ("last close", f"as of {found.last_close} ({found.last_close_state})" if found.last_close else "none yet"),

@@ -1,4 +1,6 @@
-"""Which row of a history is in force at an instant: one vectorised search, used wherever something has a ``valid_from``."""
+"""Which row of a history is in force at an instant: one vectorised search, used wherever something has a
+``valid_from``.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ Int64s = npt.NDArray[np.int64]
 class AsOf:
     """Rows with a key and a start, searched by key and instant.
 
-    ``keys`` are whole numbers in ``[0, key_count)``, ``starts_us`` int64; both of shape (rows,). Rows need not be sorted.
+    ``keys`` are whole numbers in ``[0, key_count)``, ``starts_us`` int64; both of shape (rows,). Rows need not be
+    sorted.
     """
 
     def __init__(self, keys: Int64s, starts_us: Int64s, key_count: int) -> None:

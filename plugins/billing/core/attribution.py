@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,8 @@ def places(values: pd.Series, among: Sequence[str]) -> Int64s:
     if isinstance(values.dtype, pd.CategoricalDtype):
         by_code = np.append(places(pd.Series(values.cat.categories), among), -1)
         return by_code[values.cat.codes.to_numpy()]
-    return pd.Index(among, dtype=object).get_indexer(pd.Index(values, dtype=object)).astype(np.int64)
+    index: pd.Index[Any] = pd.Series(list(among), dtype=object).pipe(pd.Index)
+    return index.get_indexer(pd.Index(values.astype(object))).astype(np.int64)
 
 
 def _first_purchases(subscriptions: pd.DataFrame, team_ids: Sequence[str]) -> Int64s:

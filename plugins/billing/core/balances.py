@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from billing.core.cycles import next_anniversary_us, period_start_us
+from billing.core.frames import rows
 from billing.core.model import Kind
 from billing.core.reference import FOREVER_US
 from billing.core.spans import Used
@@ -30,7 +31,7 @@ _MICRO = 1_000_000
 def used_with(used: Used, draws: pd.DataFrame) -> Used:
     """``used`` and what ``draws`` (columns of ``rating.DRAW_COLUMNS``) have taken since."""
     free, granted = dict(used.free_units), dict(used.granted_micro)
-    for row in draws.itertuples(index=False):
+    for row in rows(draws):
         if row.source == Kind.FREE:
             key = (row.subscription_id, row.api, int(row.period_start_us))
             free[key] = free.get(key, 0) + int(row.charged_units)
@@ -64,4 +65,13 @@ def _team_balances(team_id: str, team: TeamTerms, used: Used, at_us: int) -> Ite
             spent = used.granted_micro.get(grant.grant_id, 0)
             numbers = (grant.granted_micro, spent, max(0, grant.granted_micro - spent))
             s = grant.subscription
-            yield (team_id, s.kind.value, s.subscription_id, grant.grant_id, grant.api, *numbers, grant.ends_us, FOREVER_US)
+            yield (
+                team_id,
+                s.kind.value,
+                s.subscription_id,
+                grant.grant_id,
+                grant.api,
+                *numbers,
+                grant.ends_us,
+                FOREVER_US,
+            )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from billing.core.errors import ConservationBroken, Finding
+from billing.core.frames import rows
 from billing.core.invoicing import DraftInvoice
 from billing.core.model import Kind
 from billing.core.rating import Rated
@@ -30,17 +31,22 @@ def carry_moves_on(rated: Rated) -> list[Finding]:
     carry = rated.carry.sort_values(["team_id", "api", "cycle_start_us"])
     same = (carry["team_id"] == carry["team_id"].shift()) & (carry["api"] == carry["api"].shift())
     broken = carry[same & (carry["opening_micro"] != carry["closing_micro"].shift())]
-    return [Finding(file="carry", message=f"{row.team_id}, {row.api}: does not open with what was left") for row in broken.itertuples()]
+    return [
+        Finding(file="carry", message=f"{row.team_id}, {row.api}: does not open with what was left")
+        for row in rows(broken)
+    ]
 
 
 def usage_is_conserved(rated: Rated, size_changes: frozenset[str], sizes_micro: dict[str, int]) -> list[Finding]:
     """opening + usage = charged units x unit size + closing, for APIs whose size never changed (rule 4.4)."""
     carry = rated.carry[(rated.carry["billing"] == "rated") & ~rated.carry["api"].isin(size_changes)]
     findings = []
-    for row in carry.itertuples():
+    for row in rows(carry):
         held = int(row.opening_micro) + int(row.usage_micro) - int(row.closing_micro)
         if held != int(row.charged_units) * sizes_micro.get(row.api, 0):
-            findings.append(Finding(file="carry", message=f"{row.team_id}, {row.api}: usage is not units x size + carry-over"))
+            findings.append(
+                Finding(file="carry", message=f"{row.team_id}, {row.api}: usage is not units x size + carry-over")
+            )
     return findings
 
 
@@ -48,7 +54,11 @@ def invoices_match_draws(rated: Rated, drafts: Sequence[DraftInvoice]) -> list[F
     """The units of all invoice lines are the units that pay as you go paid for (rule 6.1)."""
     paid = int(rated.draws.loc[rated.draws["source"] == Kind.PAYG, "charged_units"].sum())
     invoiced = sum(line.charged_units for draft in drafts for line in draft.lines)
-    return [] if paid == invoiced else [Finding(file="invoices", message=f"{paid} units paid as you go, {invoiced} invoiced")]
+    return (
+        []
+        if paid == invoiced
+        else [Finding(file="invoices", message=f"{paid} units paid as you go, {invoiced} invoiced")]
+    )
 
 
 def demand(findings: Sequence[Finding]) -> None:

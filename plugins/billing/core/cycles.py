@@ -88,7 +88,9 @@ def next_anniversary_us(zone_name: str, purchased_at_us: int, after_us: int) -> 
 
 
 def period_start_us(zone_name: str, purchased_at_us: int, at_us: int) -> int:
-    """The start of the monthly period of a purchase that contains ``at_us`` (rule 5.2); the first begins at the purchase."""
+    """The start of the monthly period of a purchase that contains ``at_us`` (rule 5.2); the first begins at the
+    purchase.
+    """
     bought = local_date(zone_name, purchased_at_us)
     reached = local_date(zone_name, at_us)
     months = (reached.year - bought.year) * 12 + reached.month - bought.month + 1

@@ -34,7 +34,9 @@ class Payg(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What units were drawn from. ``source`` is a kind or ``unfunded``; ``period_start_us`` tells one free period from the next."""
+    """What units were drawn from. ``source`` is a kind or ``unfunded``; ``period_start_us`` tells one free period from
+    the next.
+    """
 
     api: str
     source: str
@@ -91,7 +93,11 @@ def order_can_matter(demands: Sequence[Demand], balances: Balances) -> bool:
     """
     if len({d.api for d in demands}) < len(demands):
         return True
-    asking = [(left, cost) for d in demands if (cost := d.tokens_per_unit_micro) and (left := d.units - _free_left(d.api, balances)) > 0]
+    asking = [
+        (left, cost)
+        for d in demands
+        if (cost := d.tokens_per_unit_micro) and (left := d.units - _free_left(d.api, balances)) > 0
+    ]
     for kind in POOL_KINDS:
         if len(asking) < 2:
             return False

@@ -24,7 +24,9 @@ def parse_instant_us(text: str) -> int:
     """
     match = _INSTANT.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is not an instant; write YYYY-MM-DDTHH:MM:SS[.ffffff] and Z or an offset like +02:00")
+        raise ValueError(
+            f"{text!r} is not an instant; write YYYY-MM-DDTHH:MM:SS[.ffffff] and Z or an offset like +02:00"
+        )
     clock, fraction, _, sign, hours, minutes = match.groups()
     try:
         local = datetime.fromisoformat(clock)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import cast
 
 import pandas as pd
 
 from billing.core.cycles import CycleSpan, local_date
+from billing.core.frames import rows
 from billing.core.instants import to_us
 from billing.core.model import Kind, ParkedReason, TaxTreatment
 from billing.core.quantity import decimal_of_micro, fits_int64, minor_digits, multiply, round_half_up
@@ -86,15 +88,18 @@ class Buyers:
 def draft_invoices(
     draws: pd.DataFrame, cycles: Mapping[tuple[str, int], CycleSpan], buyers: Buyers
 ) -> tuple[list[DraftInvoice], list[Parked]]:
-    """One invoice for each ``payg`` subscription that paid for units in a cycle, and the cycles that cannot be invoiced.
+    """One invoice for each ``payg`` subscription that paid for units in a cycle, and the cycles that cannot be
+    invoiced.
 
     ``draws`` has the columns of ``rating.DRAW_COLUMNS``; ``cycles`` is by team_id and start in microseconds.
     """
     paid = draws[(draws["source"] == Kind.PAYG) & (draws["charged_units"] > 0)]
     drafts: list[DraftInvoice] = []
     troubles: list[Parked] = []
-    for key, mine in paid.groupby(["team_id", "cycle_start_us", "subscription_id"], sort=True):
-        team_id, start_us, subscription_id = str(key[0]), int(key[1]), str(key[2])
+    by_invoice = paid.groupby(["team_id", "cycle_start_us", "subscription_id"], sort=True)
+    for (team_id, start_us, subscription_id), mine in cast(
+        Iterable[tuple[tuple[str, int, str], pd.DataFrame]], by_invoice
+    ):
         cycle = cycles[team_id, start_us]
         treatment = buyers.treatment(team_id, local_date(cycle.time_zone, cycle.end_us - 1))
         if treatment is None:
@@ -141,7 +146,7 @@ def _draft(
 def _units_by_line(draws: pd.DataFrame) -> list[tuple[tuple[str, int], int]]:
     """Units by API and price, ordered by API, then by price (rule 6.1)."""
     units: dict[tuple[str, int], int] = {}
-    for row in draws.itertuples(index=False):
+    for row in rows(draws):
         key = (row.api, int(row.unit_price_micro))
         units[key] = units.get(key, 0) + int(row.charged_units)
     return sorted(units.items())

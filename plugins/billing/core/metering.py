@@ -19,6 +19,7 @@ from billing.core.asof import Int64s
 NO_SIZE = -1
 """The unit size of an API that has none in force: usage waits in the carry-over (rule 8.1)."""
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metered:
     """Per event, in the order given: units that it completed and the carry-over after it (int64)."""

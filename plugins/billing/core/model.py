@@ -53,7 +53,9 @@ class TaxCategory(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subscription:
-    """What a team bought (rule 1.3). ``team_id`` is ``None`` until it is assigned; active in ``[purchased_at, ends_at)``."""
+    """What a team bought (rule 1.3). ``team_id`` is ``None`` until it is assigned; active in ``[purchased_at,
+    ends_at)``.
+    """
 
     subscription_id: str
     team_id: str | None
@@ -67,7 +69,9 @@ class Subscription:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cycle:
-    """One billing cycle of a team, ``[start, end)`` (rules 3.2, 3.3). Local days are those of its first and last instants."""
+    """One billing cycle of a team, ``[start, end)`` (rules 3.2, 3.3). Local days are those of its first and last
+    instants.
+    """
 
     start: datetime
     end: datetime
@@ -131,7 +135,9 @@ class TaxTreatment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InvoiceLine:
-    """Charged units of one API at one price (rule 6.1). ``unit_sizes`` are those in force in the cycle, in order of time."""
+    """Charged units of one API at one price (rule 6.1). ``unit_sizes`` are those in force in the cycle, in order of
+    time.
+    """
 
     line_no: int
     api: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +61,9 @@ class TeamPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opening:
-    """Where closed cycles left a shard: ``carry_micro`` by (team_id, api), negative for a credit, and what is used of balances."""
+    """Where closed cycles left a shard: ``carry_micro`` by (team_id, api), negative for a credit, and what is used of
+    balances.
+    """
 
     carry_micro: Mapping[tuple[str, str], int]
     used: Used
@@ -106,7 +109,8 @@ class _Stream:
     @property
     def late(self) -> npt.NDArray[np.bool_]:
         """Late usage: its effective instant is not when it occurred (rule 3.5)."""
-        return self.effective_us != self.occurred_us
+        differs: npt.NDArray[np.bool_] = self.effective_us != self.occurred_us
+        return differs
 
     def take(self, rows: npt.NDArray[np.generic]) -> _Stream:
         """The same of some rows (a mask or row numbers)."""
@@ -239,7 +243,11 @@ def _accumulators(
 ) -> tuple[Int64s, Int64s]:
     """The accumulators at work, as sorted ``team * apis + api``, with their opening carry: shapes (accumulators,)."""
     team_place = {p.team_id: place for place, p in enumerate(plans)}
-    api_place = {api: place for place, (api, b) in enumerate(zip(terms.apis, terms.billing, strict=True)) if b is ApiBilling.RATED}
+    api_place = {
+        api: place
+        for place, (api, b) in enumerate(zip(terms.apis, terms.billing, strict=True))
+        if b is ApiBilling.RATED
+    }
     opened = {
         team_place[team] * len(terms.apis) + api_place[api]: micro
         for (team, api), micro in carry_micro.items()
@@ -250,9 +258,13 @@ def _accumulators(
     return keys, np.array([opened.get(int(key), 0) for key in keys], dtype=np.int64)
 
 
-def _troubles(plans: Sequence[TeamPlan], stream: _Stream, reason: ParkedReason, where: npt.NDArray[np.bool_]) -> list[Parked]:
+def _troubles(
+    plans: Sequence[TeamPlan], stream: _Stream, reason: ParkedReason, where: npt.NDArray[np.bool_]
+) -> list[Parked]:
     cycles = [(p.team_id, c.start_us) for p in plans for c in p.cycles]
-    return [Parked(team_id=cycles[c][0], cycle_start_us=cycles[c][1], reason=reason) for c in np.unique(stream.cycle[where])]
+    return [
+        Parked(team_id=cycles[c][0], cycle_start_us=cycles[c][1], reason=reason) for c in np.unique(stream.cycle[where])
+    ]
 
 
 def _carry_frame(
@@ -305,14 +317,18 @@ def _carry_frame(
     return pd.DataFrame({name: column[kept] for name, column in zip(CARRY_COLUMNS, columns, strict=True)})
 
 
-def _draw_units(terms: Terms, plans: Sequence[TeamPlan], done: _Completions, used: Used) -> list[tuple[int, int, Drawn]]:
+def _draw_units(
+    terms: Terms, plans: Sequence[TeamPlan], done: _Completions, used: Used
+) -> list[tuple[int, int, Drawn]]:
     """Section 5 for every team: (place of the team, start of the cycle, what was drawn)."""
     result: list[tuple[int, int, Drawn]] = []
     for place in np.unique(done.stream.team):
         first, last = np.searchsorted(done.stream.team, [place, place + 1])
         rows = slice(int(first), int(last))
         team = terms.teams[plans[place].team_id]
-        result += [(int(place), start, drawn) for start, drawn in _draw_team(terms, plans[place], team, done, rows, used)]
+        result += [
+            (int(place), start, drawn) for start, drawn in _draw_team(terms, plans[place], team, done, rows, used)
+        ]
     return result
 
 
@@ -327,7 +343,7 @@ def _draw_team(
     edges = np.append(np.flatnonzero(np.diff(span, prepend=-1)), len(span))
     balances = TeamBalances(team, used)
     result: list[tuple[int, Drawn]] = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges.tolist()):
         at_us = int(cuts[span[low]])
         cycle_start = starts[int(np.searchsorted(starts, at_us, side="right")) - 1]
         demands = _demands(terms, team, done, rows.start + int(low), rows.start + int(high), at_us, late_payers)
@@ -348,7 +364,13 @@ def _late_payers(team: TeamTerms, stream: _Stream, rows: slice) -> dict[int, Sub
 
 
 def _demands(
-    terms: Terms, team: TeamTerms, done: _Completions, low: int, high: int, at_us: int, late_payers: Mapping[int, Subscription]
+    terms: Terms,
+    team: TeamTerms,
+    done: _Completions,
+    low: int,
+    high: int,
+    at_us: int,
+    late_payers: Mapping[int, Subscription],
 ) -> list[Demand]:
     """What completes in one span, in order; runs of one API, rate and payer are taken together."""
     result: list[Demand] = []
@@ -418,7 +440,9 @@ def _count_resource(
         late = sum(stream.quantity_micro[low:high][stream.late[low:high]].tolist())
         if high > low or opened or credit:
             usage = sum(stream.quantity_micro[low:high].tolist())
-            carry.append((plan.team_id, cycle.start_us, api, ApiBilling.CAPACITY.value, -opened, usage, late, 0, -credit))
+            carry.append(
+                (plan.team_id, cycle.start_us, api, ApiBilling.CAPACITY.value, -opened, usage, late, 0, -credit)
+            )
         for key, balance in balances.items():
             if taken := balance.used_micro - before[key]:
                 draws.append((cycle.start_us, Drawn(Draw(api, Kind.CAPACITY, balance.subscription_id, key), 0, taken)))

@@ -45,7 +45,9 @@ class ColumnKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. ``blank`` says whether a blank cell is allowed; ``refers`` names the ``table.column`` it must exist in."""
+    """One column. ``blank`` says whether a blank cell is allowed; ``refers`` names the ``table.column`` it must exist
+    in.
+    """
 
     name: str
     kind: ColumnKind = ColumnKind.TEXT
@@ -109,7 +111,9 @@ _CUSTOMERS = Table(
     ),
 )
 _TEAMS = Table(
-    "teams", ("team_id",), (_text("team_id"), _text("customer_id", refers="customers.customer_id"), _text("name", blank=True))
+    "teams",
+    ("team_id",),
+    (_text("team_id"), _text("customer_id", refers="customers.customer_id"), _text("name", blank=True)),
 )
 _HUBS = Table("hubs", ("hub_id",), (_text("hub_id"), _text("name", blank=True)))
 _HUB_TEAMS = Table(
@@ -137,7 +141,12 @@ _APIS = Table("apis", ("api",), (_text("api"), _text("name", blank=True), _text(
 _UNIT_RATES = Table(
     "unit_rates",
     ("api", "valid_from"),
-    (_text("api", refers="apis.api"), _instant("valid_from"), _micro("unit_size"), _micro("tokens_per_unit", blank=True)),
+    (
+        _text("api", refers="apis.api"),
+        _instant("valid_from"),
+        _micro("unit_size"),
+        _micro("tokens_per_unit", blank=True),
+    ),
 )
 _UNIT_PRICES = Table(
     "unit_prices",

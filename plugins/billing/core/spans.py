@@ -1,4 +1,6 @@
-"""One team's balances as time goes by: where its spans begin, and what can pay in each (sections 3 and 5 of the rules)."""
+"""One team's balances as time goes by: where its spans begin, and what can pay in each (sections 3 and 5 of the
+rules).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Used:
 NOTHING_USED = Used(free_units={}, granted_micro={})
 
 
-def cut_instants(team: TeamTerms, terms: Terms, start_us: int, until_us: int, cycle_starts_us: Iterable[int]) -> list[int]:
+def cut_instants(
+    team: TeamTerms, terms: Terms, start_us: int, until_us: int, cycle_starts_us: Iterable[int]
+) -> list[int]:
     """The instants in ``[start, until)`` at which a span of the team begins, in order; the first is ``start_us``."""
     cuts = {start_us, *cycle_starts_us, *terms.rate_from_us}
     for s in team.subscriptions:
@@ -78,7 +82,8 @@ def balance_of(grant: Grant, used: Used) -> GrantBalance:
 
 
 def payer(team: TeamTerms, terms: Terms, api: str, at_us: int, late_payer: Subscription | None) -> Payg | None:
-    """Who pays as they go for units completing at ``at_us`` (rules 5.1, 5.4): the active ``payg``; where none is, for late
+    """Who pays as they go for units completing at ``at_us`` (rules 5.1, 5.4): the active ``payg``; where none is,
+    for late
     usage, the one under which it occurred."""
     subscription = active_payg(team.payg, at_us) or late_payer
     if subscription is None or subscription.currency is None:

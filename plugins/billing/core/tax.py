@@ -9,13 +9,44 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from billing.core.frames import rows
 from billing.core.instants import day_number
 from billing.core.model import TaxCategory, TaxTreatment
 from billing.core.quantity import decimal_of_micro
 from billing.core.reference import Reference
 
 # The member states (Article 52 TEU) since the United Kingdom left.
-EU_COUNTRIES = frozenset("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
+EU_COUNTRIES = frozenset(
+    [
+        "AT",
+        "BE",
+        "BG",
+        "CY",
+        "CZ",
+        "DE",
+        "DK",
+        "EE",
+        "ES",
+        "FI",
+        "FR",
+        "GR",
+        "HR",
+        "HU",
+        "IE",
+        "IT",
+        "LT",
+        "LU",
+        "LV",
+        "MT",
+        "NL",
+        "PL",
+        "PT",
+        "RO",
+        "SE",
+        "SI",
+        "SK",
+    ]
+)
 _VAT_PREFIXES: Mapping[str, tuple[str, ...]] = {"GR": ("EL", "GR")}
 
 
@@ -29,7 +60,7 @@ class TaxRates:
     def from_reference(cls, reference: Reference) -> TaxRates:
         """Arrange the table ``tax_rates``."""
         rates: dict[str, tuple[list[int], list[int]]] = {}
-        for row in reference["tax_rates"].sort_values("valid_from").itertuples(index=False):
+        for row in rows(reference["tax_rates"].sort_values("valid_from")):
             days, percents = rates.setdefault(row.country, ([], []))
             days.append(int(row.valid_from))
             percents.append(int(row.percent))

@@ -15,6 +15,7 @@ import pandas as pd
 
 from billing.core.asof import AsOf, Int64s
 from billing.core.attribution import places
+from billing.core.frames import rows
 from billing.core.metering import NO_SIZE
 from billing.core.model import ApiBilling, Kind, Subscription
 from billing.core.reference import NO_TOKENS, Reference
@@ -22,7 +23,9 @@ from billing.core.reference import NO_TOKENS, Reference
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """A number of tokens, or of a resource, valid in ``[valid_from, ends)``: the earlier of its own end and its subscription's."""
+    """A number of tokens, or of a resource, valid in ``[valid_from, ends)``: the earlier of its own end and its
+    subscription's.
+    """
 
     grant_id: str
     subscription: Subscription
@@ -68,7 +71,8 @@ class TeamTerms:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """All that rating needs to know. ``rate_size_micro`` and ``rate_tokens_micro`` are by row of ``rates``, with one more
+    """All that rating needs to know. ``rate_size_micro`` and ``rate_tokens_micro`` are by row of ``rates``, with
+    one more
     row at the end for "none in force"."""
 
     teams: Mapping[str, TeamTerms]
@@ -113,7 +117,7 @@ def subscriptions_of(reference: Reference, team_ids: set[str] | None = None) -> 
     table = reference["subscriptions"]
     table = table[table["team_id"] != ""] if team_ids is None else table[table["team_id"].isin(team_ids)]
     result: dict[str, list[Subscription]] = defaultdict(list)
-    for row in table.itertuples(index=False):
+    for row in rows(table):
         result[row.team_id].append(
             Subscription(
                 subscription_id=row.subscription_id,
@@ -133,9 +137,11 @@ def _teams(reference: Reference, team_ids: set[str] | None) -> dict[str, TeamTer
     by_team = subscriptions_of(reference, team_ids)
     by_id = {s.subscription_id: s for held in by_team.values() for s in held}
     allowances: dict[str, dict[str, int]] = defaultdict(dict)
-    for row in _held(reference["free_allowances"], by_id).itertuples(index=False):
+    for row in rows(_held(reference["free_allowances"], by_id)):
         allowances[row.subscription_id][row.api] = int(row.units_per_period)
-    tokens = _grants(_held(reference["token_grants"], by_id).assign(api="").rename(columns={"tokens": "granted"}), by_id)
+    tokens = _grants(
+        _held(reference["token_grants"], by_id).assign(api="").rename(columns={"tokens": "granted"}), by_id
+    )
     capacity = _grants(_held(reference["capacity_grants"], by_id).rename(columns={"quantity": "granted"}), by_id)
     return {team: _team(held, allowances, tokens, capacity) for team, held in by_team.items()}
 
@@ -146,7 +152,7 @@ def _held(table: pd.DataFrame, by_id: Mapping[str, Subscription]) -> pd.DataFram
 
 def _grants(table: pd.DataFrame, by_id: Mapping[str, Subscription]) -> dict[str, list[Grant]]:
     result: dict[str, list[Grant]] = defaultdict(list)
-    for row in table.itertuples(index=False):
+    for row in rows(table):
         result[row.subscription_id].append(
             Grant(
                 grant_id=row.grant_id,
@@ -189,7 +195,7 @@ def _sizes(rates: pd.DataFrame) -> dict[str, tuple[int, ...]]:
 def _prices(table: pd.DataFrame) -> tuple[dict[tuple[str, str], tuple[list[int], list[int]]], dict[str, list[int]]]:
     prices: dict[tuple[str, str], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     changes: dict[str, set[int]] = defaultdict(set)
-    for row in table.sort_values("valid_from").itertuples(index=False):
+    for row in rows(table.sort_values("valid_from")):
         starts, values = prices[row.api, row.currency]
         starts.append(int(row.valid_from))
         values.append(int(row.unit_price))

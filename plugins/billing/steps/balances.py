@@ -25,7 +25,8 @@ def balances(home: Home, at: datetime) -> pd.DataFrame:
     with home.database.read() as connection:
         closed = [last.end_us for last in last_closed(connection).values()]
         if closed and at_us < max(closed):
-            raise DataRefused(f"Balances are told from the last close on; {format_us(max(closed))} is the end of the last closed cycle.")
+            end = format_us(max(closed))
+            raise DataRefused(f"Balances are told from the last close on: the last closed cycle ends at {end}.")
         found = open_usage(home, connection, reference, at_us)
         used = rate_open(connection, found)
     return balances_at(found.terms.teams, used, at_us)

@@ -37,7 +37,6 @@ from billing.store.reference_history import last_load
 from billing.store.tables import invoices, parked
 from billing.store.usage_table import SHARDS, shard_of
 
-
 _NOTHING_DUE_US = -(2**62)
 """No cycle ends by then: usage is complete through no instant yet."""
 
@@ -92,7 +91,8 @@ def open_close(home: Home, as_of: datetime, *, assume_complete: bool = False) ->
             return last.close_no, _waiting(home, connection, last)
         if last and as_of_us < last.as_of_us:
             raise DataRefused(
-                f"The last close was as of {format_us(last.as_of_us)}; an earlier one is refused (rule 3.4). Give that instant or a later one."
+                f"The last close was as of {format_us(last.as_of_us)}, and an earlier one is refused (rule 3.4): "
+                "give that instant or a later one."
             )
         new = _new_close(connection, last, as_of_us, assume_complete)
         values = {"tzdata": TZDATA_VERSION, "version": version("carryover"), "opened_at_us": to_us(datetime.now(UTC))}
@@ -119,14 +119,17 @@ def _new_close(connection: Connection, last: Close | None, as_of_us: int, assume
 
 
 def pending_shards(home: Home, close_no: int, *, at_least: int = 1, rows_at_once: int = 2_000_000) -> list[list[int]]:
-    """The shards that are still to be rated, in groups of about ``rows_at_once`` events, at least so many where there are shards.
+    """The shards that are still to be rated, in groups of about ``rows_at_once`` events, at least so many where
+    there are shards.
 
     The number of groups depends on shards and events, never on the number of teams.
     """
     with home.database.read() as connection:
         done = ledger.rated_shards(connection, close_no)
     rows = {int(shard): count for shard, count in home.usage.lake.rows_by("shard").items()}
-    left = sorted((shard for shard in range(SHARDS) if shard not in done), key=lambda shard: (-rows.get(shard, 0), shard))
+    left = sorted(
+        (shard for shard in range(SHARDS) if shard not in done), key=lambda shard: (-rows.get(shard, 0), shard)
+    )
     wanted = min(len(left), max(at_least, -(-sum(rows.get(shard, 0) for shard in left) // rows_at_once)))
     groups: list[list[int]] = [[] for _ in range(wanted)]
     for shard in left:
@@ -174,7 +177,10 @@ class _Work:
         reference = reference_at(home, this.pinned_load)
         last = ledger.last_closed(connection, shards)
         due = _due_cycles(reference, last, shards, this.due_through_us)
-        plans = [TeamPlan(team_id=t, cycles=tuple(c), pinned_batch=last[t].pinned_batch if t in last else 0) for t, c in due.items()]
+        plans = [
+            TeamPlan(team_id=t, cycles=tuple(c), pinned_batch=last[t].pinned_batch if t in last else 0)
+            for t, c in due.items()
+        ]
         terms = Terms.from_reference(reference, list(due))
         mine = [s.subscription_id for team in terms.teams.values() for s in team.subscriptions]
         events = home.usage.unbilled(
@@ -230,12 +236,16 @@ class _Work:
 
 
 def issue(home: Home, close_no: int) -> tuple[str, ...]:
-    """Give the close's invoices their numbers, in order, and close its cycles (rule 6.3). Once: a second call finds it done."""
+    """Give the close's invoices their numbers, in order, and close its cycles (rule 6.3). Once: a second call finds it
+    done.
+    """
     with home.database.read() as connection:
         this = ledger.read_close(connection, close_no)
         missing = set(range(this.shards)) - ledger.rated_shards(connection, close_no)
     if missing:
-        raise DataRefused(f"Close {close_no} cannot issue yet: shards {sorted(missing)} are not rated. Run the close again.")
+        raise DataRefused(
+            f"Close {close_no} cannot issue yet: shards {sorted(missing)} are not rated. Run the close again."
+        )
     commit_points.reached(commit_points.CLOSE_RATED)
     reference = reference_at(home, this.pinned_load)
     with home.database.exclusive("books") as connection:
@@ -253,8 +263,12 @@ def _issue(connection: Connection, this: Close, reference: Reference) -> None:
     if cycles:
         seller = reference["seller"].iloc[0]
         day = issue_date(as_of, seller["time_zone"])
-        drafts, troubles = draft_invoices(ledger.close_draws(connection, this.close_no, Kind.PAYG), cycles, Buyers.from_reference(reference))
-        checks.demand([checks.Finding(file="invoices", message=f"{t.team_id}: {t.reason} after rating") for t in troubles])
+        drafts, troubles = draft_invoices(
+            ledger.close_draws(connection, this.close_no, Kind.PAYG), cycles, Buyers.from_reference(reference)
+        )
+        checks.demand(
+            [checks.Finding(file="invoices", message=f"{t.team_id}: {t.reason} after rating") for t in troubles]
+        )
         new = [NewInvoice(draft=draft, issued_at=as_of, issue_date=day) for draft in in_issue_order(drafts)]
         numbers = write_invoices(connection, this, seller["invoice_prefix"], new)
     ledger.turn(connection, this.close_no, ledger.ISSUED, issued_at_us=this.as_of_us)
@@ -286,13 +300,19 @@ def parked_teams(home: Home) -> tuple[Parked, ...]:
     """Who is parked now, and why (rule 3.8)."""
     with home.database.read() as connection:
         rows = connection.execute(select(parked).order_by(parked.c.team_id)).all()
-    return tuple(Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason)) for r in rows)
+    return tuple(
+        Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason)) for r in rows
+    )
 
 
 def invoice_numbers(home: Home, close_no: int) -> tuple[str, ...]:
     """The numbers of a close's invoices, in order."""
     with home.database.read() as connection:
-        query = select(invoices.c.number).where(invoices.c.close_no == close_no).order_by(invoices.c.year, invoices.c.sequence)
+        query = (
+            select(invoices.c.number)
+            .where(invoices.c.close_no == close_no)
+            .order_by(invoices.c.year, invoices.c.sequence)
+        )
         return tuple(connection.execute(query).scalars())
 
 
@@ -315,7 +335,9 @@ def _waiting(home: Home, connection: Connection, this: Close) -> Waiting:
     lag_us = configured(connection, CLOSE_LAG_SECONDS) * 1_000_000
     over = {}
     if this.due_through_us < this.as_of_us - lag_us and this.pinned_load:
-        over = _due_cycles(reference_at(home, this.pinned_load), ledger.last_closed(connection), range(SHARDS), this.as_of_us - lag_us)
+        over = _due_cycles(
+            reference_at(home, this.pinned_load), ledger.last_closed(connection), range(SHARDS), this.as_of_us - lag_us
+        )
     return Waiting(
         cycles=sum(1 for mine in over.values() for cycle in mine if cycle.end_us > this.due_through_us),
         complete_through=None if found.through_us is None else from_us(found.through_us),
@@ -330,6 +352,6 @@ def _check(rated: Rated, cycles: Mapping[tuple[str, int], CycleSpan], buyers: Bu
     changing = frozenset(api for api in terms.apis if len(sizes.get(api, ())) > 1)
     constant = {api: sizes[api][0] for api in sizes if api not in changing}
     found = [*checks.units_are_drawn_once(rated), *checks.carry_moves_on(rated)]
-    checks.demand([*found, *checks.usage_is_conserved(rated, changing, constant), *checks.invoices_match_draws(rated, drafts)])
-
-
+    checks.demand(
+        [*found, *checks.usage_is_conserved(rated, changing, constant), *checks.invoices_match_draws(rated, drafts)]
+    )

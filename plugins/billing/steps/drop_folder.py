@@ -39,7 +39,9 @@ def ingest_window(
     Safe to run again: a window that is complete and finds nothing new takes no batch number.
     """
     if window_start >= window_end:
-        raise DataRefused(f"The window ends at {window_end.isoformat()}, before it begins at {window_start.isoformat()}.")
+        raise DataRefused(
+            f"The window ends at {window_end.isoformat()}, before it begins at {window_start.isoformat()}."
+        )
     if not folder.is_dir():
         raise DataRefused(f"{folder}: there is no such folder; usage files are expected there.")
     with home.database.read() as connection:

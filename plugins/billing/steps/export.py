@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from sqlalchemy import Connection, Row, and_, select
 
+from billing.core.frames import rows
 from billing.core.instants import format_us, from_day
 from billing.core.model import ApiBilling, Kind
 from billing.core.quantity import format_micro
@@ -17,7 +18,18 @@ from billing.store.batches import COMMITTED
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.ledger import ISSUED
-from billing.store.tables import batch_files, batches, carry, cycles, draws, duplicate_ranges, invoice_lines, invoices, parked, quarantine
+from billing.store.tables import (
+    batch_files,
+    batches,
+    carry,
+    cycles,
+    draws,
+    duplicate_ranges,
+    invoice_lines,
+    invoices,
+    parked,
+    quarantine,
+)
 
 Cells = Iterator[tuple[str, ...]]
 BALANCES = COLUMNS["balances"]
@@ -38,9 +50,18 @@ def export_balances(frame: pd.DataFrame, path: Path) -> int:
 
 def balance_cells(frame: pd.DataFrame) -> Cells:
     """Balances as text, in the order of the output's columns."""
-    for row in frame.itertuples(index=False):
+    for row in rows(frame):
         amounts = (format_micro(value) for value in (row.granted_micro, row.used_micro, row.available_micro))
-        yield (row.team_id, row.source, row.subscription_id, row.grant_id, row.api, *amounts, _end(row.ends_at_us), _end(row.refreshes_at_us))
+        yield (
+            row.team_id,
+            row.source,
+            row.subscription_id,
+            row.grant_id,
+            row.api,
+            *amounts,
+            _end(row.ends_at_us),
+            _end(row.refreshes_at_us),
+        )
 
 
 def _end(us: int) -> str:
@@ -54,7 +75,14 @@ def _day(number: int) -> str:
 def _cycles(connection: Connection) -> Cells:
     for r in connection.execute(select(cycles).where(cycles.c.state == ISSUED)):
         days = (_day(r.period_first_day), _day(r.period_last_day))
-        yield (r.team_id, format_us(r.cycle_start_us), format_us(r.cycle_end_us), *days, r.time_zone, r.payg_subscription_id)
+        yield (
+            r.team_id,
+            format_us(r.cycle_start_us),
+            format_us(r.cycle_end_us),
+            *days,
+            r.time_zone,
+            r.payg_subscription_id,
+        )
 
 
 def _of_closed(table: object) -> object:
@@ -69,7 +97,14 @@ def _carry(connection: Connection) -> Cells:
     query = select(carry).join(cycles, _of_closed(carry)).where(carry.c.billing == ApiBilling.RATED.value)  # type: ignore[arg-type]
     for r in connection.execute(query):
         usage = (format_micro(value) for value in (r.opening_micro, r.usage_micro, r.late_usage_micro))
-        yield (r.team_id, format_us(r.cycle_start_us), r.api, *usage, str(r.charged_units), format_micro(r.closing_micro))
+        yield (
+            r.team_id,
+            format_us(r.cycle_start_us),
+            r.api,
+            *usage,
+            str(r.charged_units),
+            format_micro(r.closing_micro),
+        )
 
 
 def _charges(connection: Connection) -> Cells:
@@ -108,7 +143,9 @@ def _invoice_lines(connection: Connection) -> Cells:
 def _rejected(connection: Connection) -> Cells:
     files = and_(batch_files.c.batch_no == batches.c.batch_no, batches.c.state == COMMITTED)
     names = {(r.batch_no, r.file_no): r.name for r in connection.execute(select(batch_files).join(batches, files))}
-    for r in connection.execute(select(quarantine.c.batch_no, quarantine.c.file_no, quarantine.c.line, quarantine.c.reason)):
+    for r in connection.execute(
+        select(quarantine.c.batch_no, quarantine.c.file_no, quarantine.c.line, quarantine.c.reason)
+    ):
         yield (names[r.batch_no, r.file_no], str(r.line), r.reason)
     for r in connection.execute(select(duplicate_ranges)):
         for line in range(r.first_line, r.last_line + 1):

@@ -76,7 +76,9 @@ def ingest(
         commit_points.reached(commit_points.INGEST_ARCHIVED)
         load_no, reference = current_reference(home)
         if not load_no and files:
-            raise DataRefused("There is no reference data yet: run `billing reference load FOLDER` before any usage is ingested.")
+            raise DataRefused(
+                "There is no reference data yet: run `billing reference load FOLDER` before any usage is ingested."
+            )
         started = datetime.now(UTC)
         number = open_batch(home, source=source, window=(window_start, now), load_no=load_no, at=started)
         commit_points.reached(commit_points.INGEST_OPENED)
@@ -139,10 +141,16 @@ def _suffix(name: str) -> str:
 
 def _warnings(files: Sequence[SourceFile]) -> tuple[Finding, ...]:
     found = [(file.name, unknown_columns(file.path, file.name)) for file in files]
-    return tuple(Finding(file=name, column=column, message="unknown column, ignored") for name, columns in found for column in columns)
+    return tuple(
+        Finding(file=name, column=column, message="unknown column, ignored")
+        for name, columns in found
+        for column in columns
+    )
 
 
-def _judge(home: Home, gathered: _Gathered, apis: list[str], owners: Owners, now_us: int, batches: CommittedBatches) -> Verdicts:
+def _judge(
+    home: Home, gathered: _Gathered, apis: list[str], owners: Owners, now_us: int, batches: CommittedBatches
+) -> Verdicts:
     def known_content(ids: pa.StringArray) -> tuple[npt.NDArray[np.bool_], Int64s]:
         found = home.ids.look_up(batches, ids)
         return found.known, found.content_hash
@@ -163,7 +171,9 @@ def _judge(home: Home, gathered: _Gathered, apis: list[str], owners: Owners, now
 
 def _correctable(rows: pa.Table) -> dict[str, Correctable]:
     events: dict[str, Correctable] = {}
-    records = rows.select(["event_id", "app_id", "api", "occurred_at", "team_id", "quantity_micro", "corrects"]).to_pylist()
+    records = rows.select(
+        ["event_id", "app_id", "api", "occurred_at", "team_id", "quantity_micro", "corrects"]
+    ).to_pylist()
     for row in records:
         if not row["corrects"]:
             events[row["event_id"]] = Correctable(
@@ -183,14 +193,22 @@ def _content_hash(records: UsageRecords) -> Int64s:
     """What a second delivery is compared by (rule 2.2): every column by value; a team only where the app is blank."""
     team = pc.if_else(pc.equal(records.app_id, ""), records.team_id, "")
     mixed = np.zeros(len(records.occurred_at_us), dtype=np.uint64)
-    for part in (records.occurred_at_us, records.quantity_micro, *map(_text_hash, (records.app_id, records.api, records.corrects, team))):
+    for part in (
+        records.occurred_at_us,
+        records.quantity_micro,
+        *map(_text_hash, (records.app_id, records.api, records.corrects, team)),
+    ):
         mixed = _mix(mixed ^ part.view(np.uint64))
     return mixed.view(np.int64)
 
 
 def _text_hash(values: pa.StringArray) -> Int64s:
     encoded = values.dictionary_encode()
-    return hash_text(encoded.dictionary)[encoded.indices.to_numpy(zero_copy_only=False)] if len(values) else np.zeros(0, np.int64)
+    return (
+        hash_text(encoded.dictionary)[encoded.indices.to_numpy(zero_copy_only=False)]
+        if len(values)
+        else np.zeros(0, np.int64)
+    )
 
 
 def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -227,7 +245,9 @@ def _append(home: Home, number: int, gathered: _Gathered, verdicts: Verdicts, ow
     commit_points.reached(commit_points.INGEST_IDS_APPENDED)
 
 
-def _outcome(files: Sequence[SourceFile], sources: Sequence[Stored], gathered: _Gathered, verdicts: Verdicts) -> Outcome:
+def _outcome(
+    files: Sequence[SourceFile], sources: Sequence[Stored], gathered: _Gathered, verdicts: Verdicts
+) -> Outcome:
     counts = np.bincount(gathered.file_no, minlength=len(files))
     quarantined = (verdicts.reason != ACCEPTED) & (verdicts.reason != _DUPLICATE)
     rejected: list[QuarantinedRecord] = []
@@ -269,7 +289,9 @@ def _commit(
     started: datetime,
     warnings: tuple[Finding, ...],
 ) -> IngestSummary:
-    accepted_apis = pc.unique(gathered.records.api.take(pa.array(np.flatnonzero(verdicts.reason == ACCEPTED)))).to_pylist()
+    accepted_apis = pc.unique(
+        gathered.records.api.take(pa.array(np.flatnonzero(verdicts.reason == ACCEPTED)))
+    ).to_pylist()
     names = [REASONS[reason].value for reason in verdicts.reason[verdicts.reason != ACCEPTED].tolist()]
     reasons = {reason.value: names.count(reason.value) for reason in REASONS if reason.value in names}
     summary = IngestSummary(
@@ -290,7 +312,9 @@ def _commit(
         payload = {
             "batch_no": number,
             "complete_through": format_instant(now),
-            "files": [{"name": file.name, "sha256": file.stored.sha256, "records": file.records} for file in outcome.files],
+            "files": [
+                {"name": file.name, "sha256": file.stored.sha256, "records": file.records} for file in outcome.files
+            ],
             "accepted": summary.accepted,
             "rejected": reasons,
         }

@@ -51,7 +51,9 @@ def read_invoices(home: Home, numbers: Sequence[str]) -> list[Invoice]:
     with home.database.read() as connection:
         heads = {row.number: row for row in _heads(connection, numbers)}
         lines: dict[str, list[Row[Any]]] = {}
-        for row in connection.execute(select(invoice_lines).where(invoice_lines.c.number.in_(numbers)).order_by(invoice_lines.c.line_no)):
+        for row in connection.execute(
+            select(invoice_lines).where(invoice_lines.c.number.in_(numbers)).order_by(invoice_lines.c.line_no)
+        ):
             lines.setdefault(row.number, []).append(row)
     missing = [number for number in numbers if number not in heads]
     if missing:
@@ -117,7 +119,9 @@ def _invoice(head: Row[Any], lines: Sequence[Row[Any]], facts: _Facts) -> Invoic
         currency=currency,
         lines=tuple(_line(line, span, currency, facts) for line in lines),
         net=from_minor(head.net_minor, currency),
-        tax_treatment=TaxTreatment(category=TaxCategory(head.tax_category), percent=decimal_of_micro(head.tax_percent_micro)),
+        tax_treatment=TaxTreatment(
+            category=TaxCategory(head.tax_category), percent=decimal_of_micro(head.tax_percent_micro)
+        ),
         tax=from_minor(head.tax_minor, currency),
         total=from_minor(head.total_minor, currency),
         payment_method=facts.payment_method(head.subscription_id),

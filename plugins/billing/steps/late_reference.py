@@ -49,7 +49,7 @@ def _late_in_table(connection: Connection, name: str, change: TableChange, close
     touched = _TOUCHED[name](connection, rows)
     for key, team_ids, from_us in touched:
         hit = closed[closed["team_id"].isin(team_ids) & (closed["cycle_end_us"] > from_us)]
-        for cycle in hit.itertuples(index=False):
+        for cycle in rows(hit):
             yield LateRow(table=name, key=key, team_id=str(cycle.team_id), cycle_start_us=int(cycle.cycle_start_us))
 
 
@@ -58,7 +58,7 @@ _Touched = Iterator[tuple[str, set[str], int]]
 
 
 def _subscriptions(connection: Connection, rows: pd.DataFrame) -> _Touched:
-    for row in rows.itertuples(index=False):
+    for row in rows(rows):
         yield row.subscription_id, {row.team_id}, int(row.purchased_at)
 
 
@@ -66,7 +66,7 @@ def _of_subscriptions(connection: Connection, rows: pd.DataFrame) -> _Touched:
     history = reference_history["subscriptions"]
     query = select(history.c.subscription_id, history.c.team_id, history.c.purchased_at).order_by(history.c.row_no)
     owners = {row.subscription_id: (row.team_id, int(row.purchased_at)) for row in connection.execute(query)}
-    for row in rows.itertuples(index=False):
+    for row in rows(rows):
         team_id, bought = owners.get(row.subscription_id, ("", MIN_US))
         key = getattr(row, "grant_id", "") or f"{row.subscription_id}, {row.api}"
         yield key, {team_id}, int(getattr(row, "valid_from", bought))
@@ -76,19 +76,25 @@ def _of_apis(connection: Connection, rows: pd.DataFrame) -> _Touched:
     users: dict[str, set[str]] = {}
     for api, team_id in connection.execute(select(carry.c.api, carry.c.team_id).distinct()):
         users.setdefault(api, set()).add(team_id)
-    for row in rows.itertuples(index=False):
-        yield f"{row.api}, {getattr(row, 'currency', '')}".removesuffix(", "), users.get(row.api, set()), int(row.valid_from)
+    for row in rows(rows):
+        yield (
+            f"{row.api}, {getattr(row, 'currency', '')}".removesuffix(", "),
+            users.get(row.api, set()),
+            int(row.valid_from),
+        )
 
 
 def _of_countries(connection: Connection, rows: pd.DataFrame) -> _Touched:
     teams = set(connection.execute(select(invoices.c.team_id).distinct()).scalars())
     customers = reference_history["customers"]
     owners = reference_history["teams"]
-    query = select(owners.c.team_id, customers.c.country).join(customers, customers.c.customer_id == owners.c.customer_id)
+    query = select(owners.c.team_id, customers.c.country).join(
+        customers, customers.c.customer_id == owners.c.customer_id
+    )
     by_country: dict[str, set[str]] = {}
     for team_id, country in connection.execute(query.distinct()):
         by_country.setdefault(country, set()).add(team_id)
-    for row in rows.itertuples(index=False):
+    for row in rows(rows):
         yield row.country, by_country.get(row.country, set()) & teams, int(row.valid_from) * DAY_US
 
 

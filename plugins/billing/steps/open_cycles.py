@@ -32,10 +32,14 @@ class OpenUsage:
 
 
 def open_usage(home: Home, connection: Connection, reference: Reference, until_us: int = _EVER_US) -> OpenUsage:
-    """All events of no closed cycle that occurred before ``until_us`` (late ones among them), whatever batch brought them."""
+    """All events of no closed cycle that occurred before ``until_us`` (late ones among them), whatever batch brought
+    them.
+    """
     terms = Terms.from_reference(reference)
     last = last_closed(connection)
-    plans = [plan for team_id, team in terms.teams.items() if (plan := _plan(team_id, team, last.get(team_id), until_us))]
+    plans = [
+        plan for team_id, team in terms.teams.items() if (plan := _plan(team_id, team, last.get(team_id), until_us))
+    ]
     return OpenUsage(terms=terms, plans=tuple(plans), events=_events(home, connection, plans, last, until_us))
 
 

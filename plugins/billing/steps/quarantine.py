@@ -21,7 +21,9 @@ class QuarantinedListed:
     raw: str
 
 
-def list_quarantine(home: Home, *, reason: str | None = None, batch_no: int | None = None, limit: int = 1_000) -> list[QuarantinedListed]:
+def list_quarantine(
+    home: Home, *, reason: str | None = None, batch_no: int | None = None, limit: int = 1_000
+) -> list[QuarantinedListed]:
     """Quarantined records in the order in which they came, at most ``limit``."""
     file = and_(batch_files.c.batch_no == quarantine.c.batch_no, batch_files.c.file_no == quarantine.c.file_no)
     query = select(quarantine, batch_files.c.name).join(batch_files, file)
@@ -33,5 +35,12 @@ def list_quarantine(home: Home, *, reason: str | None = None, batch_no: int | No
     with home.database.read() as connection:
         rows = connection.execute(query.order_by(*order).limit(limit)).all()
     return [
-        QuarantinedListed(batch_no=r.batch_no, file=r.name, line=r.line, reason=r.reason, raw=r.raw.decode("utf-8", "backslashreplace")) for r in rows
+        QuarantinedListed(
+            batch_no=r.batch_no,
+            file=r.name,
+            line=r.line,
+            reason=r.reason,
+            raw=r.raw.decode("utf-8", "backslashreplace"),
+        )
+        for r in rows
     ]

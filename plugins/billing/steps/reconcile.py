@@ -22,7 +22,13 @@ def reconcile(home: Home) -> tuple[int, ...]:
         newest = max(home.usage.lake.last_batch(), home.ids.lake.last_batch())
         voided = tuple(range(last + 1, newest + 1))
         for number in voided:
-            row = {"batch_no": number, "state": VOID, "source": "reconciled", "window_end_us": to_us(now), "load_no": last_load(connection)}
+            row = {
+                "batch_no": number,
+                "state": VOID,
+                "source": "reconciled",
+                "window_end_us": to_us(now),
+                "load_no": last_load(connection),
+            }
             counts = dict.fromkeys(("records", "accepted", "duplicates", "quarantined"), 0)
             connection.execute(insert(batches).values(**row, **counts, opened_at_us=to_us(now)))
         if voided:

@@ -49,8 +49,7 @@ def load_reference(home: Home, folder: Path, *, allow_removals: bool = False) ->
         if findings:
             raise DataRefused(f"{folder}: the reference data is refused, nothing was changed.", findings)
         found = changes(connection, load_no, new.tables)
-        summary = _take(connection, load_no, new, found, folder, started)
-    return summary
+        return _take(connection, load_no, new, found, folder, started)
 
 
 def current_reference(home: Home) -> tuple[int, Reference]:
@@ -84,9 +83,15 @@ def _reference_at(url: str, load_no: int, reader: _Reader) -> Reference:
         return read_reference(connection, load_no)
 
 
-def _needs(home: Home, connection: Connection, known: Reference | None, new: ReferenceFolder, allow_removals: bool) -> Needs:
+def _needs(
+    home: Home, connection: Connection, known: Reference | None, new: ReferenceFolder, allow_removals: bool
+) -> Needs:
     """What the books need of reference data."""
-    used = select(draws.c.grant_id, func.sum(draws.c.tokens_micro)).where(draws.c.grant_id != "").group_by(draws.c.grant_id)
+    used = (
+        select(draws.c.grant_id, func.sum(draws.c.tokens_micro))
+        .where(draws.c.grant_id != "")
+        .group_by(draws.c.grant_id)
+    )
     closed = {grant: int(micro) for grant, micro in connection.execute(used)}
     everything = {} if known is None else open_used(home, connection, known, new.tables, closed)
     apis = set(connection.execute(select(used_apis.c.api)).scalars())
@@ -101,9 +106,16 @@ def _needs(home: Home, connection: Connection, known: Reference | None, new: Ref
 
 
 def _take(
-    connection: Connection, load_no: int, new: ReferenceFolder, found: dict[str, TableChange], folder: Path, started: datetime
+    connection: Connection,
+    load_no: int,
+    new: ReferenceFolder,
+    found: dict[str, TableChange],
+    folder: Path,
+    started: datetime,
 ) -> LoadSummary:
-    added, changed, removed = (sum(len(getattr(c, kind)) for c in found.values()) for kind in ("added", "changed", "removed"))
+    added, changed, removed = (
+        sum(len(getattr(c, kind)) for c in found.values()) for kind in ("added", "changed", "removed")
+    )
     warnings = tuple(new.warnings)
     if not added + changed + removed:
         return LoadSummary(load_no=load_no, added=0, changed=0, removed=0, late=(), warnings=warnings)
@@ -112,9 +124,13 @@ def _take(
     write_changes(connection, number, found)
     files = {name: {"file": new.files[name], "sha256": new.sha256[name]} for name in new.tables}
     counts = {"rows_added": added, "rows_changed": changed, "rows_removed": removed}
-    row = {"load_no": number, "loaded_at_us": to_us(started), "source": folder.name, "files": log.canonical(files), **counts}
+    row = {
+        "load_no": number,
+        "loaded_at_us": to_us(started),
+        "source": folder.name,
+        "files": log.canonical(files),
+        **counts,
+    }
     connection.execute(insert(reference_loads).values(**row))
     log.append(connection, started, "reference", {"load_no": number, "files": files, "late": len(late), **counts})
     return LoadSummary(load_no=number, added=added, changed=changed, removed=removed, late=late, warnings=warnings)
-
-

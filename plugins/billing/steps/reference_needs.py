@@ -31,12 +31,20 @@ def needed_keys(home: Home, connection: Connection, known: Reference) -> dict[st
     """By table, the keys of rows that an open event or a carry-over that is not zero needs: its team with the buyer
     and all that the team holds, its API with all rates and prices."""
     events = open_usage(home, connection, known).events
-    waiting = connection.execute(select(carry.c.team_id, carry.c.api, carry.c.cycle_start_us, carry.c.closing_micro)).all()
+    waiting = connection.execute(
+        select(carry.c.team_id, carry.c.api, carry.c.cycle_start_us, carry.c.closing_micro)
+    ).all()
     newest: dict[tuple[str, str], tuple[int, int]] = {}
     for row in waiting:
-        newest[row.team_id, row.api] = max(newest.get((row.team_id, row.api), (0, 0)), (row.cycle_start_us, row.closing_micro))
+        newest[row.team_id, row.api] = max(
+            newest.get((row.team_id, row.api), (0, 0)), (row.cycle_start_us, row.closing_micro)
+        )
     carried = [key for key, (_, closing) in newest.items() if closing]
-    teams = {str(team) for team in events["team_id"].unique()} | {team for team, _ in carried} | set(last_closed(connection))
+    teams = (
+        {str(team) for team in events["team_id"].unique()}
+        | {team for team, _ in carried}
+        | set(last_closed(connection))
+    )
     apis = {str(api) for api in events["api"].unique()} | {api for _, api in carried}
     return _keys(known, teams, apis)
 
@@ -52,7 +60,9 @@ def _keys(known: Reference, teams: set[str], apis: set[str]) -> dict[str, frozen
 
     def of_apis(table: str, *columns: str) -> frozenset[tuple[str, ...]]:
         frame = known[table][known[table]["api"].isin(apis)]
-        return frozenset((*key[:-1], format_us(key[-1])) for key in frame[list(columns)].itertuples(index=False, name=None))
+        return frozenset(
+            (*key[:-1], format_us(key[-1])) for key in frame[list(columns)].itertuples(index=False, name=None)
+        )
 
     return {
         "teams": frozenset((team,) for team in teams),

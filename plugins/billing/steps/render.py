@@ -33,8 +33,12 @@ def unrendered(home: Home, close_no: int | None = None) -> list[str]:
     """Numbers of issued invoices that have no document yet, in order (of one close, or of all)."""
     with home.database.read() as connection:
         query = select(invoices.c.number).outerjoin(documents, documents.c.number == invoices.c.number)
-        query = query.where(documents.c.number.is_(None)).order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence)
-        return list(connection.execute(query if close_no is None else query.where(invoices.c.close_no == close_no)).scalars())
+        query = query.where(documents.c.number.is_(None)).order_by(
+            invoices.c.year, invoices.c.prefix, invoices.c.sequence
+        )
+        return list(
+            connection.execute(query if close_no is None else query.where(invoices.c.close_no == close_no)).scalars()
+        )
 
 
 def render(home: Home, numbers: Sequence[str], templates: Path, progress: Progress = silent) -> RenderSummary:
@@ -78,7 +82,9 @@ def copy_documents(home: Home, folder: Path) -> int:
 def _record(home: Home, number: str, stored: Stored, renderer: Renderer) -> None:
     versions = renderer.recorded_versions()
     with home.database.exclusive("books") as connection:
-        known = connection.execute(select(documents.c.sha256).where(documents.c.number == number, documents.c.kind == PDF)).scalar()
+        known = connection.execute(
+            select(documents.c.sha256).where(documents.c.number == number, documents.c.kind == PDF)
+        ).scalar()
         if known is not None:
             return
         row = {"number": number, "kind": PDF, "sha256": stored.sha256, "bytes": stored.size_bytes, "path": stored.path}

@@ -24,7 +24,9 @@ from billing.store.reference_history import last_load
 Step = Mapping[str, object]
 
 
-def simulate(home: Home, scenario: Path, out: Path, *, templates: Path | None = None, progress: Progress = silent) -> bool:
+def simulate(
+    home: Home, scenario: Path, out: Path, *, templates: Path | None = None, progress: Progress = silent
+) -> bool:
     """Run the scenario's steps in ``home`` (which is new) and write the outputs into ``out``.
 
     With ``templates`` every invoice is rendered, into ``out/documents``. Returns whether any team is parked at the end.
@@ -61,7 +63,7 @@ def read_steps(scenario: Path) -> list[Step]:
         known = isinstance(step, dict) and step.get("do") in _RUN
         missing = [] if not known else [name for name in _NEEDS[step["do"]] if name not in step]
         if not known or missing:
-            wanted = f"it lacks {', '.join(missing)}" if missing else f"\"do\" must be one of {', '.join(_RUN)}"
+            wanted = f"it lacks {', '.join(missing)}" if missing else f'"do" must be one of {", ".join(_RUN)}'
             raise DataRefused(f"{path}, step {number}: {wanted}.")
     return list(steps)
 

@@ -44,7 +44,9 @@ def status(home: Home) -> Status:
         last = ledger.last_close(connection)
         rows, head = log.verify(connection)
         done = batches.c.state == COMMITTED
-        totals = connection.execute(select(func.sum(batches.c.accepted), func.sum(batches.c.duplicates)).where(done)).one()
+        totals = connection.execute(
+            select(func.sum(batches.c.accepted), func.sum(batches.c.duplicates)).where(done)
+        ).one()
         return Status(
             reference_load=last_load(connection),
             batches=_count(connection, batches, done),

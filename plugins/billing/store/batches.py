@@ -21,7 +21,9 @@ _ROWS_AT_ONCE = 5_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchFile:
-    """A source file of a batch, as it was named and as it is archived. ``arrived_at`` is known of files of a drop folder."""
+    """A source file of a batch, as it was named and as it is archived. ``arrived_at`` is known of files of a drop
+    folder.
+    """
 
     name: str
     stored: Stored
@@ -69,8 +71,8 @@ def open_batch(home: Home, *, source: str, window: tuple[datetime | None, dateti
         number = int(connection.execute(select(func.coalesce(func.max(batches.c.batch_no), 0))).scalar_one()) + 1
         if home.usage.lake.has_batch(number) or home.ids.lake.has_batch(number):
             raise ConservationBroken(
-                f"The usage table holds batch {number}, which the database does not know: the database was restored from a backup. "
-                "Run `billing usage reconcile`, then ingest the missing files again."
+                f"The usage table holds batch {number}, which the database does not know: it was restored from a "
+                "backup. Run `billing usage reconcile`, then ingest the missing files again."
             )
         connection.execute(
             insert(batches).values(
@@ -97,7 +99,14 @@ def commit_batch(connection: Connection, number: int, outcome: Outcome, at: date
         connection,
         quarantine,
         [
-            {"batch_no": number, "file_no": q.file_no, "line": q.line, "reason": q.reason, "raw": q.raw, "replayed_in": None}
+            {
+                "batch_no": number,
+                "file_no": q.file_no,
+                "line": q.line,
+                "reason": q.reason,
+                "raw": q.raw,
+                "replayed_in": None,
+            }
             for q in outcome.quarantined
         ],
     )
@@ -108,7 +117,9 @@ def commit_batch(connection: Connection, number: int, outcome: Outcome, at: date
     )
     counts = {"records": outcome.records, "accepted": outcome.accepted, "duplicates": outcome.duplicate_count}
     if sum((counts["accepted"], counts["duplicates"], len(outcome.quarantined))) != counts["records"]:
-        raise ConservationBroken(f"Batch {number}: {counts} and {len(outcome.quarantined)} quarantined do not add up (rule 2.4).")
+        raise ConservationBroken(
+            f"Batch {number}: {counts} and {len(outcome.quarantined)} quarantined do not add up (rule 2.4)."
+        )
     connection.execute(
         update(batches)
         .where(batches.c.batch_no == number, batches.c.state == OPEN)
@@ -119,7 +130,9 @@ def commit_batch(connection: Connection, number: int, outcome: Outcome, at: date
 def committed(connection: Connection, through: int | None = None) -> CommittedBatches:
     """The batches that readers take, up to ``through`` (the last one where None)."""
     last = connection.execute(select(func.max(batches.c.batch_no)).where(batches.c.state == COMMITTED)).scalar() or 0
-    void = connection.execute(select(batches.c.batch_no).where(batches.c.state != COMMITTED).order_by(batches.c.batch_no)).scalars()
+    void = connection.execute(
+        select(batches.c.batch_no).where(batches.c.state != COMMITTED).order_by(batches.c.batch_no)
+    ).scalars()
     limit = int(last) if through is None else through
     return CommittedBatches(through=limit, void=tuple(int(number) for number in void if number <= limit))
 

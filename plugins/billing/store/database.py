@@ -59,9 +59,8 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: all of it or nothing."""
-        with self._engine.connect() as connection:
-            with connection.execution_options(billing_write=True).begin():
-                yield connection
+        with self._engine.connect() as connection, connection.execution_options(billing_write=True).begin():
+            yield connection
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[Connection]:

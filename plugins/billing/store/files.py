@@ -24,7 +24,9 @@ class Stored:
 
 
 class WriteOnce:
-    """A folder of files named by their SHA-256. Writing the same bytes again changes nothing; nothing is ever replaced."""
+    """A folder of files named by their SHA-256. Writing the same bytes again changes nothing; nothing is ever
+    replaced.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +59,9 @@ class WriteOnce:
         except FileNotFoundError:
             raise NotFound(f"{path} is missing from {self.folder.name}: restore it from a backup.") from None
         if sha256(content).hexdigest() != digest:
-            raise ConservationBroken(f"{path} in {self.folder.name} was changed after it was written: restore it from a backup.")
+            raise ConservationBroken(
+                f"{path} in {self.folder.name} was changed after it was written: restore it from a backup."
+            )
         return content
 
     def locate(self, path: str) -> Path:
@@ -82,7 +86,7 @@ class WriteOnce:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.chmod(0o444)
-        os.replace(temporary, target)
+        temporary.replace(target)
 
 
 def _copy(reader: BinaryIO, writer: object) -> tuple[str, int]:

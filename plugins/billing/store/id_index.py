@@ -81,5 +81,7 @@ class IdIndex:
             engine.execute("set threads = 2")
             engine.register("asked", asked)
             engine.register("kept", kept)
-            rows = engine.execute("select place, content_hash from kept join asked using (id_hash, event_id)").fetchnumpy()
+            rows = engine.execute(
+                "select place, content_hash from kept join asked using (id_hash, event_id)"
+            ).fetchnumpy()
         return {name: np.asarray(values, dtype=np.int64) for name, values in rows.items()}

@@ -45,10 +45,14 @@ class LakeTable:
         return self._open().transaction_version(_application(batch_no)) is not None
 
     def append(self, batch_no: int, rows: pa.Table) -> None:
-        """Append one batch's rows in one commit. A batch that is there already is refused: a number is never used twice."""
+        """Append one batch's rows in one commit. A batch that is there already is refused: a number is never used
+        twice.
+        """
         table = self._open()
         if table.transaction_version(_application(batch_no)) is not None:
-            raise ConservationBroken(f"Batch {batch_no} is in {self._location.name} already: run `billing usage reconcile`.")
+            raise ConservationBroken(
+                f"Batch {batch_no} is in {self._location.name} already: run `billing usage reconcile`."
+            )
         properties = CommitProperties(app_transactions=[Transaction(_application(batch_no), 1)])
         write_deltalake(
             table, rows.cast(self.schema), mode="append", partition_by=self._partition_by, commit_properties=properties
@@ -64,7 +68,9 @@ class LakeTable:
         if not actions.num_rows:
             return {}
         grouped = actions.group_by(f"partition.{partition}").aggregate([("num_records", "sum")])
-        return dict(zip(grouped[f"partition.{partition}"].to_pylist(), grouped["num_records_sum"].to_pylist(), strict=True))
+        return dict(
+            zip(grouped[f"partition.{partition}"].to_pylist(), grouped["num_records_sum"].to_pylist(), strict=True)
+        )
 
     def last_batch(self) -> int:
         """The largest batch number with rows here; 0 where there are none."""

@@ -66,7 +66,10 @@ def last_closed(connection: Connection, shards: Iterable[int] | None = None) -> 
     query = select(cycles.c.team_id, cycles.c.cycle_end_us, cycles.c.pinned_batch).join(
         last, and_(cycles.c.team_id == last.c.team_id, cycles.c.cycle_start_us == last.c.start)
     )
-    return {row.team_id: LastClosed(end_us=row.cycle_end_us, pinned_batch=row.pinned_batch) for row in connection.execute(query)}
+    return {
+        row.team_id: LastClosed(end_us=row.cycle_end_us, pinned_batch=row.pinned_batch)
+        for row in connection.execute(query)
+    }
 
 
 def read_opening(connection: Connection, shards: Iterable[int] | None, grant_subscriptions: Sequence[str]) -> Opening:
@@ -76,7 +79,12 @@ def read_opening(connection: Connection, shards: Iterable[int] | None, grant_sub
     subscriptions, whichever team they belonged to then.
     """
     mine = [cycles.c.state == ISSUED] + ([] if shards is None else [cycles.c.shard.in_(list(shards))])
-    newest = select(cycles.c.team_id, func.max(cycles.c.cycle_start_us).label("start")).where(*mine).group_by(cycles.c.team_id).subquery()
+    newest = (
+        select(cycles.c.team_id, func.max(cycles.c.cycle_start_us).label("start"))
+        .where(*mine)
+        .group_by(cycles.c.team_id)
+        .subquery()
+    )
     last = and_(carry.c.team_id == newest.c.team_id, carry.c.cycle_start_us == newest.c.start)
     rows = connection.execute(select(carry.c.team_id, carry.c.api, carry.c.closing_micro).join(newest, last))
     carried = {(row.team_id, row.api): int(row.closing_micro) for row in rows if row.closing_micro}
@@ -84,21 +92,37 @@ def read_opening(connection: Connection, shards: Iterable[int] | None, grant_sub
 
 
 def write_rated(
-    connection: Connection, close: Close, shard_by_team: Mapping[str, int], due: Mapping[str, Sequence[CycleSpan]], rated: Rated
+    connection: Connection,
+    close: Close,
+    shard_by_team: Mapping[str, int],
+    due: Mapping[str, Sequence[CycleSpan]],
+    rated: Rated,
 ) -> None:
     """Write a shard's rated cycles: pinned, not closed before they are issued."""
-    _insert(connection, cycles, [_cycle_row(close, shard_by_team[team], team, c) for team, mine in due.items() for c in mine])
+    _insert(
+        connection,
+        cycles,
+        [_cycle_row(close, shard_by_team[team], team, c) for team, mine in due.items() for c in mine],
+    )
     _insert(connection, carry, rated.carry.to_dict("records"))
     records = rated.draws.astype(object).where(rated.draws.notna(), None).to_dict("records")
     _insert(connection, draws, records)
 
 
-def write_parked(connection: Connection, close: Close, teams: Sequence[str], now_parked: Sequence[Parked], shards: Mapping[str, int]) -> None:
+def write_parked(
+    connection: Connection, close: Close, teams: Sequence[str], now_parked: Sequence[Parked], shards: Mapping[str, int]
+) -> None:
     """Replace what is said of these teams: those that are not parked any more are taken out."""
     for low in range(0, len(teams), 500):
         connection.execute(delete(parked).where(parked.c.team_id.in_(teams[low : low + 500])))
     rows = [
-        {"team_id": p.team_id, "cycle_start_us": p.cycle_start_us, "reason": p.reason.value, "close_no": close.close_no, "shard": shards[p.team_id]}
+        {
+            "team_id": p.team_id,
+            "cycle_start_us": p.cycle_start_us,
+            "reason": p.reason.value,
+            "close_no": close.close_no,
+            "shard": shards[p.team_id],
+        }
         for p in now_parked
     ]
     _insert(connection, parked, rows)
@@ -124,13 +148,20 @@ def close_cycles(connection: Connection, close_no: int) -> dict[tuple[str, int],
     """The cycles of a close by team and start."""
     rows = connection.execute(select(cycles).where(cycles.c.close_no == close_no))
     return {
-        (r.team_id, r.cycle_start_us): CycleSpan(r.cycle_start_us, r.cycle_end_us, r.time_zone, r.payg_subscription_id or None) for r in rows
+        (r.team_id, r.cycle_start_us): CycleSpan(
+            r.cycle_start_us, r.cycle_end_us, r.time_zone, r.payg_subscription_id or None
+        )
+        for r in rows
     }
 
 
 def close_draws(connection: Connection, close_no: int, source: Kind) -> pd.DataFrame:
     """The draws of a close from one source: a frame with the columns of ``core.rating.DRAW_COLUMNS``."""
-    mine = and_(cycles.c.team_id == draws.c.team_id, cycles.c.cycle_start_us == draws.c.cycle_start_us, cycles.c.close_no == close_no)
+    mine = and_(
+        cycles.c.team_id == draws.c.team_id,
+        cycles.c.cycle_start_us == draws.c.cycle_start_us,
+        cycles.c.close_no == close_no,
+    )
     columns = [c for c in draws.c if c.name != "draw_no"]
     rows = connection.execute(select(*columns).join(cycles, mine).where(draws.c.source == source.value)).all()
     return pd.DataFrame(rows, columns=[c.name for c in columns], dtype=object)
@@ -142,9 +173,15 @@ def _used(connection: Connection, subscriptions: Sequence[str]) -> Used:
     for low in range(0, len(subscriptions), 500):
         mine = draws.c.subscription_id.in_(subscriptions[low : low + 500])
         key = (draws.c.subscription_id, draws.c.api, draws.c.period_start_us)
-        query = select(*key, func.sum(draws.c.charged_units).label("units")).where(mine, draws.c.source == Kind.FREE.value).group_by(*key)
+        query = (
+            select(*key, func.sum(draws.c.charged_units).label("units"))
+            .where(mine, draws.c.source == Kind.FREE.value)
+            .group_by(*key)
+        )
         free |= {(r.subscription_id, r.api, r.period_start_us): int(r.units) for r in connection.execute(query)}
-        totals = select(draws.c.grant_id, func.sum(draws.c.tokens_micro).label("tokens")).where(mine, draws.c.grant_id != "")
+        totals = select(draws.c.grant_id, func.sum(draws.c.tokens_micro).label("tokens")).where(
+            mine, draws.c.grant_id != ""
+        )
         granted |= {r.grant_id: int(r.tokens) for r in connection.execute(totals.group_by(draws.c.grant_id))}
     return Used(free_units=free, granted_micro=granted)
 

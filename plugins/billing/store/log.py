@@ -26,7 +26,8 @@ def canonical(value: object) -> str:
 
 
 def append(connection: Connection, at: datetime, kind: str, payload: Mapping[str, object]) -> None:
-    """Add a row. The caller's transaction must be one that excludes other writers of the log (``Database.exclusive("books")``
+    """Add a row. The caller's transaction must be one that excludes other writers of the log
+    (``Database.exclusive("books")``
     or a lock that contains it), so that the chain never forks; the primary key refuses a twin."""
     last = connection.execute(select(log.c.seq, log.c.hash).order_by(desc(log.c.seq)).limit(1)).first()
     seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
@@ -36,7 +37,9 @@ def append(connection: Connection, at: datetime, kind: str, payload: Mapping[str
 
 
 def verify(connection: Connection) -> tuple[int, str]:
-    """Walk the whole chain; returns the number of rows and the head. Raises ``ConservationBroken`` at the first row that does not fit."""
+    """Walk the whole chain; returns the number of rows and the head. Raises ``ConservationBroken`` at the first row
+    that does not fit.
+    """
     expected, seq = GENESIS, 0
     for row in connection.execute(select(log).order_by(log.c.seq)):
         seq += 1

@@ -20,7 +20,8 @@ _ROWS_AT_ONCE = 5_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableChange:
-    """What a load does to one table: frames of the table's columns; ``gone_rows`` are the row numbers that stop being known
+    """What a load does to one table: frames of the table's columns; ``gone_rows`` are the row numbers that stop
+    being known
     because they are removed or changed."""
 
     added: pd.DataFrame

@@ -7,7 +7,18 @@ Instants are microseconds since 1970-01-01T00:00Z (``*_us``), quantities, tokens
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from billing.core.reference import TABLES, ColumnKind
 
@@ -64,7 +75,8 @@ STILL_KNOWN = 2**62
 
 def _history(name: str) -> Table:
     columns = [
-        Column(c.name, CodePointText if c.kind is ColumnKind.TEXT else BigInteger, nullable=False) for c in TABLES[name].columns
+        Column(c.name, CodePointText if c.kind is ColumnKind.TEXT else BigInteger, nullable=False)
+        for c in TABLES[name].columns
     ]
     return Table(
         f"ref_{name}",

@@ -39,7 +39,9 @@ def shard_of(team_id: str) -> int:
 
 
 class UsageTable:
-    """Accepted events in Delta Lake. ``occurred_at`` is in UTC; ``line`` and ``file_no`` say where in the batch's sources it stood."""
+    """Accepted events in Delta Lake. ``occurred_at`` is in UTC; ``line`` and ``file_no`` say where in the batch's
+    sources it stood.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.lake = LakeTable(folder, SCHEMA, ("month", "shard"))
@@ -55,9 +57,16 @@ class UsageTable:
         self.lake.append(batch_no, rows.select(SCHEMA.names))
 
     def unbilled(
-        self, batches: CommittedBatches, shards: Iterable[int], team_ids: Sequence[str], from_us: int, until_us: int, late_after: int
+        self,
+        batches: CommittedBatches,
+        shards: Iterable[int],
+        team_ids: Sequence[str],
+        from_us: int,
+        until_us: int,
+        late_after: int,
     ) -> pd.DataFrame:
-        """Events of these teams that occurred in ``[from, until)``, or earlier but in a batch after ``late_after`` (rule 3.5).
+        """Events of these teams that occurred in ``[from, until)``, or earlier but in a batch after ``late_after``
+        (rule 3.5).
 
         Columns: team_id, event_id, api, occurred_at_us, quantity_micro, batch_no, is_correction; what
         ``core.rating.rate`` takes.
