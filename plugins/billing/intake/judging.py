@@ -87,7 +87,8 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdicts:
-    """Per record: ``reason`` is the place in ``REASONS`` or ``ACCEPTED``; ``team`` the owner's place in the owners' teams
+    """Per record: ``reason`` is the place in ``REASONS`` or ``ACCEPTED``; ``team`` the owner's place in the owners'
+    teams
     (-1 where not accepted); ``content_hash`` what a second delivery is compared by."""
 
     reason: Int64s
@@ -95,7 +96,9 @@ class Verdicts:
     content_hash: Int64s
 
 
-def judge(records: UsageRecords, *, apis: pa.StringArray, owners: Owners, now_us: int, content_hash: Int64s, known: Known) -> Verdicts:
+def judge(
+    records: UsageRecords, *, apis: pa.StringArray, owners: Owners, now_us: int, content_hash: Int64s, known: Known
+) -> Verdicts:
     """Judge every record of one ingest. Records with ``corrects`` are taken after all others (data contract)."""
     reason = np.full(len(records.occurred_at_us), _UNJUDGED, dtype=np.int64)
     corrects = _true(pc.not_equal(records.corrects, ""))
@@ -116,7 +119,9 @@ def judge(records: UsageRecords, *, apis: pa.StringArray, owners: Owners, now_us
     team = np.full(len(reason), -1, dtype=np.int64)
     ordinary = candidates[~corrects[candidates]]
     _judge_ordinary(records, owners, ordinary, id_code, content_hash, seen, reason, team)
-    _judge_corrections(records, owners, candidates[corrects[candidates]], id_code, content_hash, seen, known, reason, team)
+    _judge_corrections(
+        records, owners, candidates[corrects[candidates]], id_code, content_hash, seen, known, reason, team
+    )
     return Verdicts(reason=reason, team=np.where(reason == ACCEPTED, team, -1), content_hash=content_hash)
 
 
@@ -129,9 +134,18 @@ class _Seen:
 
 
 def _judge_ordinary(
-    records: UsageRecords, owners: Owners, rows: Int64s, id_code: Int64s, content: Int64s, seen: _Seen, reason: Int64s, team: Int64s
+    records: UsageRecords,
+    owners: Owners,
+    rows: Int64s,
+    id_code: Int64s,
+    content: Int64s,
+    seen: _Seen,
+    reason: Int64s,
+    team: Int64s,
 ) -> None:
-    """The first acceptable record of an id is accepted; those after it, and all of an id known before, are second deliveries."""
+    """The first acceptable record of an id is accepted; those after it, and all of an id known before, are second
+    deliveries.
+    """
     team[rows] = _team_of(records, owners, rows)
     at_us = records.occurred_at_us[rows]
     funded = owners.had_subscription(team[rows], at_us)
@@ -195,7 +209,8 @@ def _judge_corrections(
 def _targets(
     records: UsageRecords, owners: Owners, rows: Int64s, wanted: list[str], reason: Int64s, team: Int64s, known: Known
 ) -> Mapping[str, Correctable]:
-    """What corrections may take back: accepted before, or in this ingest; corrections themselves cannot be corrected."""
+    """What corrections may take back: accepted before, or in this ingest; corrections themselves cannot be corrected.
+    """
     months = sorted(set(records.occurred_at_us[rows].tolist()))
     targets = dict(known.events(sorted(set(wanted)), months))
     named = _true(pc.is_in(records.event_id, value_set=pa.array(wanted, pa.string())))
@@ -235,7 +250,8 @@ def _team_of(records: UsageRecords, owners: Owners, rows: Int64s) -> Int64s:
 
 def _places(values: pa.StringArray, among: object) -> Int64s:
     found = pc.index_in(values, value_set=pa.array(among, pa.string()))
-    return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    result: Int64s = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return result
 
 
 def _mark(reason: Int64s, where: Bools, why: Reason) -> None:

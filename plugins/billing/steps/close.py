@@ -16,7 +16,8 @@ from sqlalchemy import Connection, select
 
 from billing.core import checks
 from billing.core.cycles import CycleSpan, cycles_from, first_start_us
-from billing.core.errors import DataRefused
+from billing.core.errors import DataRefused, Finding
+from billing.core.frames import rows
 from billing.core.instants import format_us, from_us, to_us
 from billing.core.invoicing import Buyers, draft_invoices, in_issue_order, issue_date
 from billing.core.model import Kind, ParkedReason
@@ -212,7 +213,7 @@ class _Work:
         over = rated.carry[rated.carry["charged_units"] > self.max_units]
         beyond = [
             Parked(team_id=row.team_id, cycle_start_us=int(row.cycle_start_us), reason=ParkedReason.BOUND_EXCEEDED)
-            for row in over.itertuples(index=False)
+            for row in rows(over)
         ]
         now_parked = first_troubles([*rated.troubles, *untaxed, *beyond])
         _check(without_parked(rated, now_parked), cycles, buyers, self.terms)
@@ -266,9 +267,7 @@ def _issue(connection: Connection, this: Close, reference: Reference) -> None:
         drafts, troubles = draft_invoices(
             ledger.close_draws(connection, this.close_no, Kind.PAYG), cycles, Buyers.from_reference(reference)
         )
-        checks.demand(
-            [checks.Finding(file="invoices", message=f"{t.team_id}: {t.reason} after rating") for t in troubles]
-        )
+        checks.demand([Finding(file="invoices", message=f"{t.team_id}: {t.reason} after rating") for t in troubles])
         new = [NewInvoice(draft=draft, issued_at=as_of, issue_date=day) for draft in in_issue_order(drafts)]
         numbers = write_invoices(connection, this, seller["invoice_prefix"], new)
     ledger.turn(connection, this.close_no, ledger.ISSUED, issued_at_us=this.as_of_us)
@@ -299,9 +298,9 @@ def summarise(home: Home, close_no: int, waiting: Waiting) -> CloseSummary:
 def parked_teams(home: Home) -> tuple[Parked, ...]:
     """Who is parked now, and why (rule 3.8)."""
     with home.database.read() as connection:
-        rows = connection.execute(select(parked).order_by(parked.c.team_id)).all()
+        found = connection.execute(select(parked).order_by(parked.c.team_id)).all()
     return tuple(
-        Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason)) for r in rows
+        Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason)) for r in found
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -105,7 +106,7 @@ class _Gathered:
         chunks = [chunk for file in read for chunk in file]
         numbers = [np.full(len(chunk.line), number) for number, file in enumerate(read) for chunk in file]
 
-        def numeric(name: str, dtype: type) -> npt.NDArray[np.generic]:
+        def numeric(name: str, dtype: type) -> Any:
             return np.concatenate([np.zeros(0, dtype=dtype), *(getattr(chunk, name) for chunk in chunks)]).astype(dtype)
 
         def text(name: str) -> pa.StringArray:

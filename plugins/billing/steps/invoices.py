@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import pandas as pd
 from sqlalchemy import Connection, Row, select
 
 from billing.core.cycles import CycleSpan
@@ -76,7 +75,7 @@ class _Facts:
 
     def payment_method(self, subscription_id: str) -> PaymentMethod | None:
         """The stored payment method of a subscription; None where it has none that is known."""
-        method = self.subscriptions.loc[subscription_id, "payment_method_id"]
+        method = str(self.subscriptions.loc[subscription_id, "payment_method_id"])
         if not method or method not in self.payment_methods.index:
             return None
         return PaymentMethod(**_texts(self.payment_methods.loc[method], PaymentMethod))
@@ -89,7 +88,7 @@ class _Facts:
         return tuple(decimal_of_micro(size) for size in dict.fromkeys(int(size) for size in sizes))
 
 
-def _texts(row: pd.Series, noun: type) -> dict[str, Any]:
+def _texts(row: Any, noun: type) -> dict[str, Any]:
     return {name: str(row[name]) for name in noun.__slots__}  # type: ignore[attr-defined]
 
 

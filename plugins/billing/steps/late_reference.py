@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 from sqlalchemy import Connection, select
 
+from billing.core.frames import rows
 from billing.core.instants import DAY_US, MIN_US
 from billing.store.reference_history import TableChange
 from billing.store.tables import carry, cycles, invoices, reference_history
@@ -38,16 +39,15 @@ def late_rows(connection: Connection, load_no: int, found: Mapping[str, TableCha
 
 
 def _closed_cycles(connection: Connection) -> pd.DataFrame:
-    rows = connection.execute(select(cycles.c.team_id, cycles.c.cycle_start_us, cycles.c.cycle_end_us)).all()
-    return pd.DataFrame(rows, columns=["team_id", "cycle_start_us", "cycle_end_us"])
+    found = connection.execute(select(cycles.c.team_id, cycles.c.cycle_start_us, cycles.c.cycle_end_us)).all()
+    return pd.DataFrame(found, columns=["team_id", "cycle_start_us", "cycle_end_us"])
 
 
 def _late_in_table(connection: Connection, name: str, change: TableChange, closed: pd.DataFrame) -> Iterator[LateRow]:
-    rows = pd.concat([change.added, change.changed, change.removed], ignore_index=True)
-    if rows.empty or name not in _TOUCHED:
+    frame = pd.concat([change.added, change.changed, change.removed], ignore_index=True)
+    if frame.empty or name not in _TOUCHED:
         return
-    touched = _TOUCHED[name](connection, rows)
-    for key, team_ids, from_us in touched:
+    for key, team_ids, from_us in _TOUCHED[name](connection, frame):
         hit = closed[closed["team_id"].isin(team_ids) & (closed["cycle_end_us"] > from_us)]
         for cycle in rows(hit):
             yield LateRow(table=name, key=key, team_id=str(cycle.team_id), cycle_start_us=int(cycle.cycle_start_us))
@@ -57,26 +57,26 @@ _Touched = Iterator[tuple[str, set[str], int]]
 """For each row: its key, the teams that it concerns, and the instant from which it counts."""
 
 
-def _subscriptions(connection: Connection, rows: pd.DataFrame) -> _Touched:
-    for row in rows(rows):
+def _subscriptions(connection: Connection, frame: pd.DataFrame) -> _Touched:
+    for row in rows(frame):
         yield row.subscription_id, {row.team_id}, int(row.purchased_at)
 
 
-def _of_subscriptions(connection: Connection, rows: pd.DataFrame) -> _Touched:
+def _of_subscriptions(connection: Connection, frame: pd.DataFrame) -> _Touched:
     history = reference_history["subscriptions"]
     query = select(history.c.subscription_id, history.c.team_id, history.c.purchased_at).order_by(history.c.row_no)
     owners = {row.subscription_id: (row.team_id, int(row.purchased_at)) for row in connection.execute(query)}
-    for row in rows(rows):
+    for row in rows(frame):
         team_id, bought = owners.get(row.subscription_id, ("", MIN_US))
         key = getattr(row, "grant_id", "") or f"{row.subscription_id}, {row.api}"
         yield key, {team_id}, int(getattr(row, "valid_from", bought))
 
 
-def _of_apis(connection: Connection, rows: pd.DataFrame) -> _Touched:
+def _of_apis(connection: Connection, frame: pd.DataFrame) -> _Touched:
     users: dict[str, set[str]] = {}
     for api, team_id in connection.execute(select(carry.c.api, carry.c.team_id).distinct()):
         users.setdefault(api, set()).add(team_id)
-    for row in rows(rows):
+    for row in rows(frame):
         yield (
             f"{row.api}, {getattr(row, 'currency', '')}".removesuffix(", "),
             users.get(row.api, set()),
@@ -84,7 +84,7 @@ def _of_apis(connection: Connection, rows: pd.DataFrame) -> _Touched:
         )
 
 
-def _of_countries(connection: Connection, rows: pd.DataFrame) -> _Touched:
+def _of_countries(connection: Connection, frame: pd.DataFrame) -> _Touched:
     teams = set(connection.execute(select(invoices.c.team_id).distinct()).scalars())
     customers = reference_history["customers"]
     owners = reference_history["teams"]
@@ -94,7 +94,7 @@ def _of_countries(connection: Connection, rows: pd.DataFrame) -> _Touched:
     by_country: dict[str, set[str]] = {}
     for team_id, country in connection.execute(query.distinct()):
         by_country.setdefault(country, set()).add(team_id)
-    for row in rows(rows):
+    for row in rows(frame):
         yield row.country, by_country.get(row.country, set()) & teams, int(row.valid_from) * DAY_US
 
 

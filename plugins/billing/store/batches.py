@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,13 +9,13 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from billing.core.errors import ConservationBroken
 from billing.core.instants import to_us
+from billing.store.database import insert_rows
 from billing.store.files import Stored
 from billing.store.home import Home
 from billing.store.lake import CommittedBatches
 from billing.store.tables import batch_files, batches, duplicate_ranges, quarantine
 
 OPEN, COMMITTED, VOID = "open", "committed", "void"
-_ROWS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,8 +93,8 @@ def open_batch(home: Home, *, source: str, window: tuple[datetime | None, dateti
 
 def commit_batch(connection: Connection, number: int, outcome: Outcome, at: datetime) -> None:
     """Make a batch count: the last write of an ingest. Its rows are in the lake already."""
-    _insert(connection, batch_files, [_file_row(number, no, file) for no, file in enumerate(outcome.files)])
-    _insert(
+    insert_rows(connection, batch_files, [_file_row(number, no, file) for no, file in enumerate(outcome.files)])
+    insert_rows(
         connection,
         quarantine,
         [
@@ -110,7 +109,7 @@ def commit_batch(connection: Connection, number: int, outcome: Outcome, at: date
             for q in outcome.quarantined
         ],
     )
-    _insert(
+    insert_rows(
         connection,
         duplicate_ranges,
         [{"batch_no": number, "file_no": f, "first_line": a, "last_line": b} for f, a, b in outcome.duplicates],
@@ -189,8 +188,3 @@ def _file_row(number: int, file_no: int, file: BatchFile) -> dict[str, object]:
         "records": file.records,
         "arrived_at_us": None if file.arrived_at is None else to_us(file.arrived_at),
     }
-
-
-def _insert(connection: Connection, table: object, rows: Sequence[Mapping[str, object]]) -> None:
-    for low in range(0, len(rows), _ROWS_AT_ONCE):
-        connection.execute(insert(table), list(rows[low : low + _ROWS_AT_ONCE]))  # type: ignore[call-overload]

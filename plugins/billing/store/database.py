@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 
 from billing.core.errors import StoreOutOfDate, UsageError
 
 _WAIT_S = 600
+_ROWS_AT_ONCE = 5_000
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -90,6 +91,12 @@ class Database:
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[Any, object]]) -> None:
+    """Insert any number of rows, some thousands at a time."""
+    for low in range(0, len(rows), _ROWS_AT_ONCE):
+        connection.execute(table.insert(), [dict(row) for row in rows[low : low + _ROWS_AT_ONCE]])
 
 
 def _with_driver(url: str) -> str:

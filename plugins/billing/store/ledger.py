@@ -13,11 +13,11 @@ from billing.core.instants import day_number
 from billing.core.model import Kind
 from billing.core.rating import Opening, Parked, Rated
 from billing.core.spans import Used
+from billing.store.database import insert_rows
 from billing.store.tables import carry, close_shards, closes, cycles, draws, parked
 
 OPEN, RATED, ISSUED = "open", "rated", "issued"
 """A close is open until all its shards are rated, rated until its invoices are issued; so are its cycles (rule 6.7)."""
-_ROWS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,14 +99,14 @@ def write_rated(
     rated: Rated,
 ) -> None:
     """Write a shard's rated cycles: pinned, not closed before they are issued."""
-    _insert(
+    insert_rows(
         connection,
         cycles,
         [_cycle_row(close, shard_by_team[team], team, c) for team, mine in due.items() for c in mine],
     )
-    _insert(connection, carry, rated.carry.to_dict("records"))
+    insert_rows(connection, carry, rated.carry.to_dict("records"))
     records = rated.draws.astype(object).where(rated.draws.notna(), None).to_dict("records")
-    _insert(connection, draws, records)
+    insert_rows(connection, draws, records)
 
 
 def write_parked(
@@ -125,12 +125,12 @@ def write_parked(
         }
         for p in now_parked
     ]
-    _insert(connection, parked, rows)
+    insert_rows(connection, parked, rows)
 
 
 def finish_shards(connection: Connection, close_no: int, rows: Sequence[Mapping[str, int]]) -> None:
     """Say that shards are rated; a second writer of the same shard is refused by the key."""
-    _insert(connection, close_shards, [{"close_no": close_no, **row} for row in rows])
+    insert_rows(connection, close_shards, [{"close_no": close_no, **row} for row in rows])
 
 
 def open_close(connection: Connection, values: Mapping[str, object]) -> None:
@@ -206,8 +206,3 @@ def _cycle_row(close: Close, shard: int, team_id: str, cycle: CycleSpan) -> dict
         "pinned_batch": close.pinned_batch,
         "pinned_load": close.pinned_load,
     }
-
-
-def _insert(connection: Connection, table: object, rows: Sequence[Mapping[str, object]]) -> None:
-    for low in range(0, len(rows), _ROWS_AT_ONCE):
-        connection.execute(insert(table), list(rows[low : low + _ROWS_AT_ONCE]))  # type: ignore[call-overload]

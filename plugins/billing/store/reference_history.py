@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from functools import reduce
 
 import pandas as pd
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, func, select, update
 
 from billing.core.reference import TABLES, ColumnKind, Reference, Table, empty_frame
+from billing.store.database import insert_rows
 from billing.store.tables import STILL_KNOWN, reference_history, reference_loads
-
-_ROWS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +52,7 @@ def write_changes(connection: Connection, load_no: int, found: Mapping[str, Tabl
             gone = change.gone_rows[low : low + 500]
             connection.execute(update(table).where(table.c.row_no.in_(gone)).values(known_to=load_no))
         new = pd.concat([change.added, change.changed], ignore_index=True)
-        rows = new.assign(known_from=load_no, known_to=STILL_KNOWN).to_dict("records")
-        for low in range(0, len(rows), _ROWS_AT_ONCE):
-            connection.execute(insert(table), rows[low : low + _ROWS_AT_ONCE])
+        insert_rows(connection, table, new.assign(known_from=load_no, known_to=STILL_KNOWN).to_dict("records"))
 
 
 def _known(connection: Connection, name: str, load_no: int) -> pd.DataFrame:
