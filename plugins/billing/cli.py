@@ -185,16 +185,22 @@ def reference_load(
 @usage_app.command("ingest")
 def usage_ingest(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, JSON Lines (both also .gz) or Parquet.")],
     now: Annotated[
         datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Usage is complete through this instant.")
     ],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="CSV, JSON Lines (both also .gz) or Parquet.")
+    ] = None,
 ) -> None:
-    """Validate, attribute and store usage; quarantine what cannot be billed."""
+    """Validate, attribute and store usage; quarantine what cannot be billed.
+
+    Without a file it only says that usage is complete through --now.
+    """
     from billing.steps.ingest import SourceFile, ingest
 
+    sources = [SourceFile(path=path, name=str(path)) for path in files or ()]
     with _home(context) as (home, _), _progress() as progress:
-        done = ingest(home, [SourceFile(path=path, name=str(path)) for path in files], now, progress=progress)
+        done = ingest(home, sources, now, progress=progress)
     for warning in done.warnings:
         errors.print(f"warning: {warning}", markup=False)
     typer.echo(

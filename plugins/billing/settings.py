@@ -41,7 +41,9 @@ class Settings:
         return cls(
             home=folder,
             database_url=database_url or os.environ.get("BILLING_DATABASE_URL") or file.get("database_url"),
-            templates=Path(os.environ.get("BILLING_TEMPLATES") or file.get("templates") or _CHECKOUT / "templates" / "invoices").absolute(),
+            templates=Path(
+                os.environ.get("BILLING_TEMPLATES") or file.get("templates") or _CHECKOUT / "templates" / "invoices"
+            ).absolute(),
             drop_folder=Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute(),
             reference_folder=Path(os.environ.get("BILLING_REFERENCE_FOLDER") or folder / "reference").absolute(),
         )

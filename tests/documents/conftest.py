@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from billing.documents.renderer import Renderer
 
 from .invoices import TEMPLATES

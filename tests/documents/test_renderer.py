@@ -17,15 +17,16 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from billing.core.errors import BillingError
 from billing.documents.bundle import bundle_sha256, read_bundle
 from billing.documents.engine import DEBIAN_PACKAGES, Engine
 from billing.documents.errors import FetchRefused, MissingGlyphs, TemplateBroken
 from billing.documents.renderer import Renderer
-from fontTools.fontBuilder import FontBuilder
-from fontTools.pens.ttGlyphPen import TTGlyphPen
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from .invoices import OUT_OF_SCOPE, REVERSE, TEMPLATES, invoice, line
 
@@ -168,25 +169,25 @@ def test_a_broken_logo_fails_the_document(renderer: Renderer) -> None:
 
 
 def test_a_missing_glyph_fails_that_document_and_no_other(renderer: Renderer) -> None:
-    japanese = invoice(1, number="INV-2025-000002", customer={"legal_name": "東京 KK"})
+    georgian = invoice(1, number="INV-2025-000002", customer={"legal_name": "თბ KK"})
     with pytest.raises(MissingGlyphs) as failure:
-        renderer.render(japanese)
-    assert str(failure.value).startswith("INV-2025-000002: no font has '京' (U+4EAC), '東' (U+6771) in '東京 KK'")
-    batch = list(renderer.render_each([invoice(1), japanese, invoice(2, number="INV-2025-000003")]))
+        renderer.render(georgian)
+    assert str(failure.value).startswith("INV-2025-000002: no font has 'ბ' (U+10D1), 'თ' (U+10D7) in 'თბ KK'")
+    batch = list(renderer.render_each([invoice(1), georgian, invoice(2, number="INV-2025-000003")]))
     assert [(one.number, one.pdf is not None, one.problem is None) for one in batch] == [
         ("INV-2025-000001", True, True), ("INV-2025-000002", False, False), ("INV-2025-000003", True, True),
     ]  # fmt: skip
 
 
 def test_a_font_put_into_the_folder_is_used_for_what_the_others_lack(renderer: Renderer) -> None:
-    with_font = Renderer.from_bundle(renderer.bundle_files() | {"fonts/tokyo.ttf": _font_of(" 東京")})
-    japanese = invoice(1, customer={"legal_name": "東京 KK"})
-    assert b"%PDF" in with_font.render(japanese)
+    with_font = Renderer.from_bundle(renderer.bundle_files() | {"fonts/tbilisi.ttf": _font_of(" თბ")})
+    georgian = invoice(1, customer={"legal_name": "თბ KK"})
+    assert b"%PDF" in with_font.render(georgian)
     assert with_font.recorded_versions()["bundle"] != renderer.recorded_versions()["bundle"]
 
 
 def test_the_fonts_of_the_host_are_not_seen(tmp_path: Path) -> None:
-    (tmp_path / "host.ttf").write_bytes(_font_of(" 東京"))
+    (tmp_path / "host.ttf").write_bytes(_font_of(" თბ"))
     conf = tmp_path / "host.conf"
     conf.write_text(f"<fontconfig><dir>{tmp_path}</dir><cachedir>{tmp_path}/cache</cachedir></fontconfig>")
     code = """
@@ -196,7 +197,7 @@ from documents.invoices import TEMPLATES, invoice
 from billing.documents.renderer import Renderer
 renderer = Renderer.open(TEMPLATES)
 print(os.environ["FONTCONFIG_FILE"])
-[one] = renderer.render_each([invoice(1, customer={"legal_name": "東京"})])
+[one] = renderer.render_each([invoice(1, customer={"legal_name": "თბ"})])
 print(type(one.problem).__name__)
 """
     for before in ("loaded before", "not loaded"):
@@ -225,6 +226,12 @@ def test_recorded_versions_name_all_that_decides_the_bytes(renderer: Renderer) -
         re.fullmatch(r"\d+(\.\d+)+\S*", text) for name, text in versions.items() if name not in ("bundle", "code")
     )
     assert versions["bundle"] == bundle_sha256(renderer.bundle_files())
+
+
+def test_a_japanese_buyer_gets_a_document(renderer: Renderer) -> None:
+    assert renderer.render(
+        invoice(1, customer={"legal_name": "\u6771\u4eac\u89e3\u6790\u682a\u5f0f\u4f1a\u793e"})
+    ).startswith(b"%PDF")
 
 
 def test_the_bundle_hash_covers_paths_and_contents(renderer: Renderer) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from babel import Locale, localedata
+from fontTools.ttLib import TTFont
+from hypothesis import given
+from hypothesis import strategies as st
+
 from billing.documents import view
 from billing.documents.bundle import read_bundle
 from billing.documents.errors import TemplateBroken
 from billing.documents.texts import Catalogues, Texts
-from fontTools.ttLib import TTFont
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .invoices import TEMPLATES
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+
 from billing.core.model import Invoice
 from billing.documents.bundle import read_bundle
 from billing.documents.texts import Catalogues

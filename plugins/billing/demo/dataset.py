@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from billing.core.instants import format_instant
 from billing.demo import reference
@@ -89,15 +90,11 @@ def write_dataset(folder: Path) -> Dataset:
 def _deliveries() -> list[_Delivery]:
     """Every usage file in order of arrival (at one instant: by name)."""
     days = records_by_day()
-    late = {name: _take_out(days, *which) for name, (_, *which) in _LATE.items()}
-    made = [_daily(day, records) for day, records in days.items()]
-    made += [
-        _Delivery(name=name, arrives_at=at, content=file_bytes(name, late[name] + _ONLY_LATE.get(name, [])))
-        for name, (at, *_) in _LATE.items()
-    ]
-    again = next(one for one in made if one.name == _AGAIN)
-    made.append(_Delivery(name="usage-2024-02-05_again.csv", arrives_at=_AGAIN_AT, content=again.content))
-    return sorted(made, key=lambda one: (one.arrives_at, one.name))
+    late = [_late(one, _take_out(days, one.day, one.app_id)) for one in _LATE]
+    daily = [_daily(day, records) for day, records in days.items()]
+    content = next(one.content for one in daily if one.name == _CAME_TWICE)
+    again = _Delivery(name=_AGAIN, arrives_at=_AGAIN_AT, content=content)
+    return sorted([*daily, *late, again], key=lambda one: (one.arrives_at, one.name))
 
 
 def _daily(day: date, records: list[Record]) -> _Delivery:
@@ -107,34 +104,48 @@ def _daily(day: date, records: list[Record]) -> _Delivery:
     )
 
 
+def _late(late: _Late, records: list[Record]) -> _Delivery:
+    return _Delivery(name=late.name, arrives_at=late.arrives_at, content=file_bytes(late.name, [*records, *late.more]))
+
+
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 # --- what came late, and what came twice ---------------------------------------------------------------------------
 
-_LATE: Mapping[str, tuple[datetime, date, str]] = MappingProxyType(
-    {
-        # Name: arrival, day of use, app. The first three belong to cycles that are closed by then.
-        "usage-late-losangeles.csv": (datetime(2024, 3, 7, 9, 40, tzinfo=UTC), date(2024, 2, 28), "losangeles-farm"),
-        "usage-late-madrid.jsonl": (datetime(2024, 3, 5, 8, 10, tzinfo=UTC), date(2024, 2, 19), "madrid-metro"),
-        "usage-late-paris.csv": (datetime(2024, 3, 6, 14, 30, tzinfo=UTC), date(2024, 2, 27), "paris-drawings"),
-        # Late, but its cycle is still open: billed where it occurred.
-        "usage-late-kuwait.parquet": (datetime(2024, 3, 12, 6, 0, tzinfo=UTC), date(2024, 3, 6), "kuwait-towers"),
-        "usage-late-vienna.csv": (datetime(2024, 3, 8, 7, 0, tzinfo=UTC), date(2024, 3, 5), "vienna-stairs"),
-    }
+
+class _Late(NamedTuple):
+    """A file with what an app did on a day, which that day's file lacks, and ``more``."""
+
+    name: str
+    arrives_at: datetime
+    day: date
+    app_id: str
+    more: tuple[Record, ...] = ()
+
+
+_STUCK = ("2024-02-21T16:05:00Z", "vienna-stairs", "automation")
+
+_LATE = (
+    # Of cycles that are closed by then.
+    _Late("usage-late-losangeles.csv", datetime(2024, 3, 7, 9, 40, tzinfo=UTC), date(2024, 2, 28), "losangeles-farm"),
+    _Late("usage-late-madrid.jsonl", datetime(2024, 3, 5, 8, 10, tzinfo=UTC), date(2024, 2, 19), "madrid-metro"),
+    _Late("usage-late-paris.csv", datetime(2024, 3, 6, 14, 30, tzinfo=UTC), date(2024, 2, 27), "paris-drawings"),
+    # Of cycles that are still open: billed where it occurred.
+    _Late("usage-late-kuwait.parquet", datetime(2024, 3, 12, 6, 0, tzinfo=UTC), date(2024, 3, 6), "kuwait-towers"),
+    _Late(
+        "usage-late-vienna.csv",
+        datetime(2024, 3, 8, 7, 0, tzinfo=UTC),
+        date(2024, 3, 5),
+        "vienna-stairs",
+        # Taken back after the close: the carry-over becomes a credit (rule 4.3).
+        (Record("vienna-stuck-back", *_STUCK, "-450", "vienna-stuck"),),
+    ),
 )
 
-_ONLY_LATE: Mapping[str, list[Record]] = MappingProxyType(
-    {
-        # After the close: the carry-over becomes a credit (rule 4.3).
-        "usage-late-vienna.csv": [
-            Record("vienna-stuck-back", "2024-02-21T16:05:00Z", "vienna-stairs", "automation", "-450", "vienna-stuck")
-        ]
-    }
-)
-
-_AGAIN = "usage-2024-02-05.csv"
+_CAME_TWICE = "usage-2024-02-05.csv"
+_AGAIN = "usage-2024-02-05_again.csv"
 _AGAIN_AT = datetime(2024, 2, 8, 11, 15, tzinfo=UTC)
 
 

@@ -30,7 +30,7 @@ class Record(NamedTuple):
 
 
 def file_bytes(name: str, records: Sequence[Record], broken_lines: Sequence[str] = ()) -> bytes:
-    """The file of these records, by the format that its name says; ``broken_lines`` follow as they are (text files only)."""
+    """The file of these records, in the format that its name says; in text ``broken_lines`` follow as they are."""
     if name.endswith(".parquet"):
         return _parquet(records)
     text = (_jsonl if name.endswith(".jsonl") else _csv)(records) + "".join(f"{line}\n" for line in broken_lines)
@@ -53,7 +53,9 @@ def _jsonl(records: Sequence[Record]) -> str:
 
 def _parquet(records: Sequence[Record]) -> bytes:
     out = io.BytesIO()
-    columns = {name: pa.array([record[at] for record in records], pa.string()) for at, name in enumerate(Record._fields)}
+    columns = {
+        name: pa.array([record[at] for record in records], pa.string()) for at, name in enumerate(Record._fields)
+    }
     pq.write_table(pa.table(columns), out, compression="none", store_schema=False)
     return out.getvalue()
 
@@ -64,5 +66,10 @@ def _gzip(content: bytes) -> bytes:
     parts = [b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"]  # no name, no time, system unknown
     for number, block in enumerate(blocks, start=1):
         size = len(block)
-        parts += [bytes([number == len(blocks)]), size.to_bytes(2, "little"), (size ^ 0xFFFF).to_bytes(2, "little"), block]
+        parts += [
+            bytes([number == len(blocks)]),
+            size.to_bytes(2, "little"),
+            (size ^ 0xFFFF).to_bytes(2, "little"),
+            block,
+        ]
     return b"".join([*parts, zlib.crc32(content).to_bytes(4, "little"), len(content).to_bytes(4, "little")])

@@ -8,13 +8,13 @@ tests start theirs by ``LocalAirflow``::
         run_id = airflow.trigger("usage_ingest", {"window": "2026-07-01T09"})
         assert airflow.wait("usage_ingest", run_id, timeout_s=120) == "success"
 
-Users log in with generated passwords, kept in the home (``passwords.json``, readable by its owner only).
 For development: SQLite and Airflow's simple auth manager are not for production.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import secrets
@@ -23,34 +23,34 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Self
 from urllib.parse import quote
 
-import httpx
 import psutil
 
+from billing.demo.airflow_client import AirflowClient, AirflowError
+
 CHECKOUT = Path(__file__).resolve().parents[3]
-ENDED = frozenset({"success", "failed"})
 _LOOPBACK = "127.0.0.1"
-_POLL_S = 0.2
 _LOG_TAIL_LINES = 25
 
 
-class LocalAirflowError(RuntimeError):
-    """Airflow did not do what was asked; the message says what, and where the logs are."""
-
-
-class LocalAirflow:
+class LocalAirflow(AirflowClient):
     """A context manager: Airflow runs inside the ``with``, and nothing of it afterwards.
 
-    ``home`` keeps Airflow's database and logs and may be used again. Entering waits until every part is healthy and
-    every DAG of ``dag_ids`` is parsed, and raises with the text of any import error. ``environment`` goes to every
-    part and task, last, so that it may also set ``AIRFLOW__...``; other ``AIRFLOW...`` variables and proxies of this
-    process are not passed on. ``users`` maps names to roles: admin, op, user or viewer; requests are made as the first.
-    ``triggerer`` is needed for deferrable tasks only.
+    home: keeps Airflow's database, logs and log-ins; may be used again.
+    dag_ids: entering waits until these are parsed; meanwhile, an import error of any DAG file raises, with its text.
+    environment: goes to every part and task, last: it may also set ``AIRFLOW__...``. Other ``AIRFLOW...`` variables
+        and the proxies of this process are not passed on.
+    users: name -> role (admin, op, user, viewer). Passwords are made up and kept in ``home/passwords.json``.
+    parallelism: how many tasks run at the same time.
+    triggerer: needed for deferrable tasks only.
+    port: of the page and the API; any free one if not given.
     """
 
     def __init__(
@@ -68,23 +68,24 @@ class LocalAirflow:
         start_timeout_s: float = 180,
     ) -> None:
         self.home = home.absolute()
-        self.dags_folder = dags_folder.absolute()
-        self.plugins_folder = plugins_folder.absolute()
-        self.dag_ids = tuple(dag_ids)
-        self.users = dict(users or {"admin": "admin"})
-        self.passwords: dict[str, str] = {}
-        self.url = ""
         self.logs = self.home / "logs"
+        self.users = dict(users or {"admin": "admin"})
+        self._dags_folder = dags_folder.absolute()
+        self._plugins_folder = plugins_folder.absolute()
+        self._dag_ids = tuple(dag_ids)
         self._environment = dict(environment or {})
         self._parallelism = parallelism
         self._parts = ["api-server", "scheduler", "dag-processor", *(["triggerer"] if triggerer else [])]
-        self._port = port
         self._start_timeout_s = start_timeout_s
+        self.process_id: int | None = None  # of the leader of the session all others are in; kept
         self._process: subprocess.Popen[bytes] | None = None
-        self._client = httpx.Client()
-        self._started_at = datetime.now(UTC)
+        self._ports = _free_ports(3)
+        self._ports[0] = port or self._ports[0]
+        self.logs.mkdir(parents=True, exist_ok=True)
+        passwords = _made_up_once(self._passwords_file, self.users, _password)
+        super().__init__(f"http://{_LOOPBACK}:{self._ports[0]}", passwords)
 
-    def __enter__(self) -> LocalAirflow:
+    def __enter__(self) -> Self:
         try:
             self._start()
             self._wait_until_ready()
@@ -96,103 +97,21 @@ class LocalAirflow:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # -- what runs -----------------------------------------------------------------------------------------------
-
-    def unpause(self, *dag_ids: str) -> None:
-        """Let these DAGs run, by their schedules too."""
-        for dag_id in dag_ids:
-            self.request("PATCH", f"dags/{quote(dag_id, '')}", json={"is_paused": False})
-
-    def trigger(
-        self,
-        dag_id: str,
-        conf: Mapping[str, Any] | None = None,
-        run_id: str | None = None,
-        partition_key: str | None = None,
-    ) -> str:
-        """Start a run with these parameters; the run's id. The DAG has to be unpaused."""
-        body = {"dag_run_id": run_id, "conf": dict(conf or {}), "logical_date": None, "partition_key": partition_key}
-        run = self.request("POST", f"dags/{quote(dag_id, '')}/dagRuns", json=body)
-        return str(run["dag_run_id"])
-
-    def run_state(self, dag_id: str, run_id: str) -> str:
-        """``queued``, ``running``, ``success`` or ``failed``."""
-        return str(self.request("GET", _run_path(dag_id, run_id))["state"])
-
-    def wait(self, dag_id: str, run_id: str, timeout_s: float) -> str:
-        """Wait until the run has ended; ``success`` or ``failed``."""
-        return self._poll(
-            lambda: state if (state := self.run_state(dag_id, run_id)) in ENDED else None,
-            timeout_s,
-            lambda: f"Run {run_id} of {dag_id} has not ended; its tasks: {self.task_states(dag_id, run_id)}",
-        )
-
-    def wait_for_task(self, dag_id: str, run_id: str, task: str, state: str, timeout_s: float) -> None:
-        """Wait until a task (``name`` or ``name[map index]``) is in a state, such as ``awaiting_input``."""
-        self._poll(
-            lambda: self.task_states(dag_id, run_id).get(task) == state or None,
-            timeout_s,
-            lambda: f"Task {task} of {dag_id} is not {state}; tasks: {self.task_states(dag_id, run_id)}",
-        )
-
-    def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
-        """The state of every task of a run; mapped tasks are named ``task[0]``, ``task[1]``, ..."""
-        return {_task_name(task): task["state"] for task in self._tasks(dag_id, run_id)}
-
-    def task_log(self, dag_id: str, run_id: str, task: str) -> str:
-        """What the last try of a task (``name`` or ``name[map index]``) logged, a line an event."""
-        found = next((each for each in self._tasks(dag_id, run_id) if _task_name(each) == task), None)
-        if found is None:
-            raise LocalAirflowError(f"Run {run_id} of {dag_id} has no task {task}.")
-        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(found['task_id'], '')}/logs/{found['try_number']}"
-        content = self.request("GET", path, params={"map_index": found["map_index"], "full_content": True})["content"]
-        return "\n".join(event if isinstance(event, str) else _log_line(event) for event in content)
-
-    def answer(self, dag_id: str, run_id: str, task: str, option: str, user: str | None = None) -> None:
-        """Answer an approval task (unmapped) with one of its options, as a user."""
-        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task, '')}/-1/hitlDetails"
-        self.request("PATCH", path, json={"chosen_options": [option], "params_input": {}}, user=user)
-
-    def import_errors(self) -> dict[str, str]:
-        """The DAG files that could not be imported since the start: file name -> traceback."""
-        errors = self.request("GET", "importErrors", params={"limit": 100})["import_errors"]
-        return {
-            error["filename"]: error["stack_trace"]
-            for error in errors
-            if datetime.fromisoformat(error["timestamp"]) >= self._started_at
-        }
-
-    def request(self, method: str, path: str, *, user: str | None = None, **arguments: Any) -> Any:
-        """Call Airflow's REST API (paths below ``/api/v2/``) as a user; the answer's JSON. Errors raise."""
-        answer = self._send(method, path, user, **arguments)
-        if answer.is_error:
-            raise LocalAirflowError(f"{method} {path}: {answer.status_code} {answer.text}\nLogs: {self.logs}")
-        return answer.json() if answer.content else None
-
-    def token(self, user: str | None = None) -> str:
-        """A bearer token of a user (the first one, if none is named), for calls of one's own."""
-        name = user or next(iter(self.users))
-        answer = self._client.post("/auth/token", json={"username": name, "password": self.passwords[name]})
-        answer.raise_for_status()
-        return str(answer.json()["access_token"])
-
-    # -- start and stop ------------------------------------------------------------------------------------------
-
     def stop(self) -> None:
-        """End every process. Harmless when nothing runs."""
-        self._client.close()
+        """End every process. Harmless where nothing runs."""
+        self.close()
         process, self._process = self._process, None
         if process is None:
             return
-        tree = _tree(process.pid)
+        tree = _descendants(process.pid)
         process.terminate()
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for child in tree:
-            if child.is_running():  # only where the parent was killed before it could do this itself
+        for child in tree:  # left only where their parent could not end them itself
+            with suppress(psutil.NoSuchProcess):
                 child.kill()
         psutil.wait_procs(tree, timeout=5)
 
@@ -200,101 +119,181 @@ class LocalAirflow:
         """Raise, with the end of the log, if Airflow has ended by itself."""
         if self._process is None or self._process.poll() is None:
             return
-        text = self._log.read_text("utf-8", errors="replace").splitlines()
-        tail = "\n".join(text[-_LOG_TAIL_LINES:])
-        raise LocalAirflowError(f"Airflow ended (status {self._process.returncode}). Logs: {self.logs}\n{tail}")
+        lines = self._log.read_text("utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        raise AirflowError("\n".join([f"Airflow ended. Its logs are in {self.logs}. The last lines:", *lines]))
 
     @property
     def _log(self) -> Path:
         return self.logs / "start.log"
 
+    @property
+    def _passwords_file(self) -> Path:
+        return self.home / "passwords.json"
+
     def _start(self) -> None:
-        self.logs.mkdir(parents=True, exist_ok=True)
-        self.passwords = _passwords(self.home / "passwords.json", self.users)
-        port = self._port or _free_ports(1)[0]
-        self.url = f"http://{_LOOPBACK}:{port}"
         self._started_at = datetime.now(UTC)
-        # Loopback never goes through a proxy, whatever the machine's settings are.
-        self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "billing.demo.airflow_processes", str(os.getpid()), *self._parts],
                 cwd=CHECKOUT,
-                env=self._full_environment(port),
+                env=self._full_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches this process only; it stops the others
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
             )
+        self.process_id = self._process.pid
 
-    def _full_environment(self, port: int) -> dict[str, str]:
-        worker_log_port, trigger_log_port = _free_ports(2)
+    def _full_environment(self) -> dict[str, str]:
         inherited = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith("AIRFLOW") and not name.lower().endswith("_proxy")
         }
-        settings = {
-            "CORE__DAGS_FOLDER": self.dags_folder,
-            "CORE__PLUGINS_FOLDER": self.plugins_folder,
-            "CORE__LOAD_EXAMPLES": False,
-            "CORE__EXECUTOR": "LocalExecutor",
-            "CORE__PARALLELISM": self._parallelism,
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in self.users.items()),
-            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.home / "passwords.json",
-            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
-            "API__HOST": _LOOPBACK,
-            "API__PORT": port,
-            "API__BASE_URL": self.url,
-            "API__WORKERS": 1,
-            "LOGGING__BASE_LOG_FOLDER": self.logs,
-            "LOGGING__WORKER_LOG_SERVER_PORT": worker_log_port,
-            "LOGGING__TRIGGER_LOG_SERVER_PORT": trigger_log_port,
-            # Otherwise a slot is held for up to five seconds after its task has ended.
-            "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
-        }
         return {
             **inherited,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]),
             "AIRFLOW_HOME": str(self.home),
-            **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
+            **{f"AIRFLOW__{name}": str(value) for name, value in self._settings().items()},
             "DO_NOT_TRACK": "1",
             "SCARF_ANALYTICS": "false",
             "GX_ANALYTICS_ENABLED": "False",
             **self._environment,
         }
 
+    def _settings(self) -> dict[str, object]:
+        return {
+            # Each part would make up keys of its own, and tasks could not log in.
+            **_made_up_once(self.home / "keys.json", ("API__SECRET_KEY", "API_AUTH__JWT_SECRET"), _signing_key),
+            **_made_up_once(self.home / "keys.json", ("CORE__FERNET_KEY",), _fernet_key),
+            "CORE__DAGS_FOLDER": self._dags_folder,
+            "CORE__PLUGINS_FOLDER": self._plugins_folder,
+            "CORE__LOAD_EXAMPLES": False,
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": self._parallelism,
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in self.users.items()),
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self._passwords_file,
+            # Without the next one and API__BASE_URL, tasks call port 8080.
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "API__HOST": _LOOPBACK,
+            "API__PORT": self._ports[0],
+            "API__BASE_URL": self.url,
+            "API__WORKERS": 1,
+            "LOGGING__BASE_LOG_FOLDER": self.logs,
+            "LOGGING__WORKER_LOG_SERVER_PORT": self._ports[1],
+            "LOGGING__TRIGGER_LOG_SERVER_PORT": self._ports[2],
+            # Otherwise a slot is held for up to five seconds after its task has ended.
+            "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
+        }
+
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + self._start_timeout_s
-        self._poll(
-            lambda: self._healthy() or None,
-            self._start_timeout_s,
-            lambda: "Airflow is not healthy",
-        )
-        missing: list[str] = list(self.dag_ids)
+        parts = {"metadatabase", *(part.replace("-", "_") for part in self._parts if part != "api-server")}
+        logs = f"The logs are in {self.logs}."
 
-        def all_parsed() -> bool | None:
-            if errors := self.import_errors():
-                text = "\n".join(f"{file}:\n{trace}" for file, trace in sorted(errors.items()))
-                raise LocalAirflowError(f"DAG files in {self.dags_folder} cannot be imported.\n{text}")
-            missing[:] = [dag for dag in missing if self._send("GET", f"dags/{quote(dag, '')}", None).status_code != 200]
-            return True if not missing else None
+        def healthy() -> bool | None:
+            if found := self.health():
+                self.warm_up()
+            return all(found.get(part) == "healthy" for part in parts) or None
 
-        self._poll(
-            all_parsed,
-            deadline - time.monotonic(),
-            lambda: f"No DAG of this name was found in {self.dags_folder}: {', '.join(missing)}",
-        )
+        self.poll(healthy, self._start_timeout_s, lambda: f"Airflow is not up: {self.health()}. {logs}")
+        if self._dag_ids:
+            self.poll(
+                lambda: not self._not_parsed() or None,
+                self._start_timeout_s,
+                lambda: f"not found in {self._dags_folder}: {', '.join(self._not_parsed())}. {logs}",
+            )
 
-    def _healthy(self) -> bool:
+    def _not_parsed(self) -> list[str]:
+        """DAGs that are waited for and not there yet; raises where a DAG file cannot be imported."""
+        if errors := self.import_errors(since=self._started_at):
+            text = "\n".join(f"{file}:\n{trace}" for file, trace in sorted(errors.items()))
+            raise AirflowError(f"Not every DAG file in {self._dags_folder} can be imported.\n{text}")
+        return [dag_id for dag_id in self._dag_ids if self.send("GET", f"dags/{quote(dag_id, safe='')}").is_error]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now. Held together while they are chosen, so that they differ."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((_LOOPBACK, 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def _port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            parts = self._client.get("/api/v2/monitor/health").json()
-        except (httpx.TransportError, ValueError):
+            probe.bind((_LOOPBACK, port))
+        except OSError:
             return False
-        wanted = ["metadatabase", *(part.replace("-", "_") for part in self._parts if part != "api-server")]
-        return all(parts[part]["status"] == "healthy" for part in wanted)
+    return True
 
-    # -- small things --------------------------------------------------------------------------------------------
 
-    def _poll[T](self, attempt: Callable[[], T | None], timeout_s: float, complaint: Callable[[], str]) -> T: ...
+def _made_up_once(file: Path, names: Iterable[str], make: Callable[[], str]) -> dict[str, str]:
+    """Name -> secret, the same at every start; new ones are made up. The file is readable by its owner only."""
+    known: dict[str, str] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    made = {name: known.get(name) or make() for name in names}
+    with open(file, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as handle:
+        json.dump(known | made, handle)
+    return made
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(9)
+
+
+def _signing_key() -> str:
+    return secrets.token_urlsafe(64)
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        found += psutil.Process(pid).children(recursive=True)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="make ui", description="Airflow with the billing DAGs, on this machine.")
+    parser.add_argument("--home", type=Path, default=CHECKOUT / ".airflow", help="Airflow's folder (%(default)s)")
+    parser.add_argument("--port", type=int, help="port of the page (8080, or a free one where that is taken)")
+    options = parser.parse_args(arguments)
+    port = options.port or (8080 if _port_is_free(8080) else None)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        print("Airflow is starting; this takes about half a minute ...", flush=True)
+        with LocalAirflow(options.home, port=port, users={"admin": "admin", "viewer": "viewer"}) as airflow:
+            _say_where(airflow)
+            while True:
+                airflow.check_running()
+                time.sleep(1)
+    except KeyboardInterrupt:
+        print("\nAirflow has stopped.")
+    except AirflowError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _say_where(airflow: LocalAirflow) -> None:
+    print(f"\n  {airflow.url}\n")
+    for name, password in airflow.passwords.items():
+        print(f"  log in as {name} with {password}  (role {airflow.users[name]})")
+    print(f"\n  logs: {airflow.logs}\n  Ctrl-C stops it.", flush=True)
+    for file, trace in airflow.import_errors().items():
+        print(f"\n{file} cannot be imported:\n{trace}", file=sys.stderr)
+
+
+def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

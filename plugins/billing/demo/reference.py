@@ -1,6 +1,8 @@
-"""Who buys and what it costs: the demo's reference tables (data contract, "Reference data"), as they stand in the files.
+"""Who buys and what it costs: the demo's reference tables (data contract, "Reference data"), as the files have them.
 
-All names are in the Latin script, which the fonts of the invoice have. VAT ids are well-formed, not anybody's here.
+For everybody: prices of the Automation API rise on 11 March, the unit of simple Model Derivative jobs shrinks
+from 20 to 16 on 1 March, and the Flow Graph preview is free of charge. Buyers are invented; their names are in the
+Latin script, which the fonts of the invoice have.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from types import MappingProxyType
 STORIES: Mapping[str, str] = MappingProxyType(
     {
         "auckland": "gets Sydney's hub on 20 February; its usage from then on, on its own anchor",
-        "berlin": "enterprise agreement, then flex, unfunded between; Flow Graph takes no tokens; 150 assets of capacity",
+        "berlin": "enterprise agreement, then flex, unfunded between; no tokens for Flow Graph; 150 assets of capacity",
         "cairo": "uses only the Flow Graph preview at price 0: an invoice over 0.00, never charged",
         "dublin": "3 of 5 gigapixels a cycle: nothing is charged in the first, one unit in the second, by carry-over",
-        "helsinki": "one unit on two flex grants; flex runs out in its second cycle, then pay as you go; reverse charge",
+        "helsinki": "one unit on two flex grants; flex runs out in the second cycle, payg follows; reverse charge",
         "kolkata": "free only: what goes beyond the monthly allowance is unfunded, never invoiced",
         "kuwait": "dinars with three decimals; Flow Graph has no price in KWD: unfunded",
         "lodz": "parked: no tax rate of Poland is known; `reference-mended` brings it",
@@ -24,7 +26,7 @@ STORIES: Mapping[str, str] = MappingProxyType(
         "paris": "bought on 31 January: cycles from 31 January, 29 February, 31 March; invoices in French; late usage",
         "saopaulo": "bought on 30 January: its second cycle begins on 29 February, its third on 30 March",
         "sydney": "loses its hub on 20 February; what waits in its carry-over stays",
-        "tokyo": "bought on 29 February in Tokyo, 28 February in New York: yen without decimals; two kinds of free",
+        "tokyo": "bought on 29 February in Tokyo, 28 February in New York: yen, no decimals; two free subscriptions",
         "toronto": "has not bought anything: its usage waits in quarantine",
         "vienna": "no VAT id: Austrian tax; a correction in time, and one after the close that leaves a credit",
     }
@@ -35,7 +37,8 @@ TABLES: Mapping[str, str] = MappingProxyType(
     {
         "seller": """\
 legal_name,address_line1,postal_code,city,country,vat_id,invoice_prefix,time_zone,iban,email
-Example Platform SAS,1 rue Exemple,75002,Paris,FR,FR40303265045,INV,Europe/Paris,FR7630006000011234567890189,billing@example.com
+Example Platform SAS,1 rue Exemple,75002,Paris,FR,FR40303265045,INV,Europe/Paris,\
+FR7630006000011234567890189,billing@example.com
 """,
         "customers": """\
 customer_id,legal_name,address_line1,address_line2,postal_code,city,region,country,vat_id,email,locale

@@ -186,7 +186,7 @@ _REJECTED = (
     (_day(2, 12), Record("vienna-twice", "2024-02-12T09:30:00Z", "vienna-stairs", "model_derivative_complex", "9")),
     (
         _day(2, 14),
-        Record("back-of-none", "2024-02-14T10:00:00Z", "tokyo-converter", "model_derivative_simple", "-2", "no-such-event"),
+        Record("back-of-none", "2024-02-14T10:00:00Z", "tokyo-converter", "model_derivative_simple", "-2", "no-event"),
     ),
     (_day(2, 19), Record("unknown-app", "2024-02-19T13:00:00Z", "left-over-test-app", "automation", "7")),
     *(

@@ -183,6 +183,8 @@ def _complaints() -> Iterator[list[str]]:
     """The warnings and errors of WeasyPrint in this block: it reports a broken image or rule in no other way."""
     collector = _Collector()
     logger = logging.getLogger("weasyprint")
+    # Seven lines a document at INFO would bury what a run has to say.
+    logging.getLogger("weasyprint.progress").setLevel(logging.WARNING)
     logger.addHandler(collector)
     try:
         yield collector.messages

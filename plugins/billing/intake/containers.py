@@ -397,7 +397,7 @@ def scan_record(data: bytes, position: int, state: int) -> tuple[int, int, int, 
             state = _CLOSED if (position - closing) % 2 else _QUOTED
             continue
         byte = data[position]
-        if byte == _LF or byte == _CR:
+        if byte in (_LF, _CR):
             return position, _ENDED, commas, flawed
         if byte == _QUOTE:
             flawed |= state == _PLAIN

@@ -1,4 +1,6 @@
-"""The output tables as files (data contract, "Outputs"): UTF-8 CSV, RFC 4180, sorted by their columns as text by code point."""
+"""The output tables as files (data contract, "Outputs"): UTF-8 CSV, RFC 4180, sorted by their columns as text by code
+point.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "cycles": ("team_id", "cycle_start", "cycle_end", "period_first_day", "period_last_day", "time_zone", "payg_subscription_id"),
+    "cycles": (
+        "team_id",
+        "cycle_start",
+        "cycle_end",
+        "period_first_day",
+        "period_last_day",
+        "time_zone",
+        "payg_subscription_id",
+    ),
     "carry": ("team_id", "cycle_start", "api", "opening", "usage", "late_usage", "charged_units", "closing"),
     "charges": (
         "team_id",
@@ -67,7 +77,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]
             writer.writerow(columns)
             writer.writerows(ordered)
         Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
     return len(ordered)

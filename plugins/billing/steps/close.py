@@ -29,7 +29,7 @@ from billing.steps import commit_points
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import reference_at
 from billing.store import ledger, log
-from billing.store.batches import committed, completeness, pinnable
+from billing.store.batches import committed, completeness, demand_lake, pinnable
 from billing.store.configuration import CLOSE_LAG_SECONDS, MAX_UNITS_PER_CYCLE, configured
 from billing.store.home import Home
 from billing.store.invoices import NewInvoice, write_invoices
@@ -95,6 +95,7 @@ def open_close(home: Home, as_of: datetime, *, assume_complete: bool = False) ->
                 f"The last close was as of {format_us(last.as_of_us)}, and an earlier one is refused (rule 3.4): "
                 "give that instant or a later one."
             )
+        demand_lake(home, connection)
         new = _new_close(connection, last, as_of_us, assume_complete)
         values = {"tzdata": TZDATA_VERSION, "version": version("carryover"), "opened_at_us": to_us(datetime.now(UTC))}
         fields = {name: getattr(new, name) for name in Close.__slots__}

@@ -56,7 +56,7 @@ def ingest_window(
 
 
 def _arrived(folder: Path, before: datetime, taken: set[tuple[str, int, int]]) -> list[SourceFile]:
-    """Files that arrived before an instant and were not taken yet, in the order of their arrival, then of their names."""
+    """Files that arrived before an instant and were not taken yet, by arrival, then by name."""
     found = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()

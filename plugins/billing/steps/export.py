@@ -37,7 +37,7 @@ BALANCES = COLUMNS["balances"]
 
 
 def export(home: Home, folder: Path) -> dict[str, int]:
-    """Write every output table into ``folder``, all from one state of the books; returns the number of rows by table."""
+    """Write every output table into ``folder``, from one state of the books; returns the rows of each."""
     with home.database.read() as connection:
         tables = {name: list(rows(connection)) for name, rows in _TABLES.items()}
     return {name: write_table(folder / f"{name}.csv", COLUMNS[name], rows) for name, rows in tables.items()}

@@ -53,7 +53,7 @@ def _demand_new(home: Home) -> None:
 
 
 def read_steps(scenario: Path) -> list[Step]:
-    """The scenario's steps, checked. Raises ``DataRefused`` where ``steps.json`` is missing or says something unknown."""
+    """The scenario's steps, checked: ``DataRefused`` where ``steps.json`` is missing or unclear."""
     path = scenario / "steps.json"
     try:
         steps = json.loads(path.read_text("utf-8"))

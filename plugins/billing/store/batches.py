@@ -67,6 +67,7 @@ def open_batch(home: Home, *, source: str, window: tuple[datetime | None, dateti
     """Take the next number, and void what an ingest that died has left open. The caller holds the lock ``ingest``."""
     with home.database.exclusive("books") as connection:
         connection.execute(update(batches).where(batches.c.state == OPEN).values(state=VOID))
+        demand_lake(home, connection)
         number = int(connection.execute(select(func.coalesce(func.max(batches.c.batch_no), 0))).scalar_one()) + 1
         if home.usage.lake.has_batch(number) or home.ids.lake.has_batch(number):
             raise ConservationBroken(
@@ -119,11 +120,26 @@ def commit_batch(connection: Connection, number: int, outcome: Outcome, at: date
         raise ConservationBroken(
             f"Batch {number}: {counts} and {len(outcome.quarantined)} quarantined do not add up (rule 2.4)."
         )
-    connection.execute(
+    done = connection.execute(
         update(batches)
         .where(batches.c.batch_no == number, batches.c.state == OPEN)
         .values(state=COMMITTED, committed_at_us=to_us(at), quarantined=len(outcome.quarantined), **counts)
     )
+    if done.rowcount != 1:
+        raise ConservationBroken(
+            f"Batch {number} is not open any more: another took its place. Ingest its files again."
+        )
+
+
+def demand_lake(home: Home, connection: Connection) -> None:
+    """Raise ``ConservationBroken`` where the lake beside this database is not the one that its batches went to."""
+    query = select(func.max(batches.c.batch_no)).where(batches.c.state == COMMITTED, batches.c.accepted > 0)
+    last = connection.execute(query).scalar()
+    if last is not None and not (home.usage.lake.has_batch(last) and home.ids.lake.has_batch(last)):
+        raise ConservationBroken(
+            f"The database knows batch {last}, which is not in the usage table under {home.folder}: this is another home's "
+            "database, or the lake is an older one. Name the right home, or restore its folder `lake` from a backup."
+        )
 
 
 def committed(connection: Connection, through: int | None = None) -> CommittedBatches:

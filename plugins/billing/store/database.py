@@ -34,7 +34,7 @@ class Database:
 
     def upgrade(self) -> None:
         """Make the schema, or bring it to this version. Safe to call from several processes at once."""
-        with self.holding("migrations"), self._engine.begin() as connection:
+        with self.holding("migrations"), self.write() as connection:
             config = _alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -1,4 +1,4 @@
-"""A home: where one seller's billing is kept. The database, the lake, the archive and the documents, opened together."""
+"""A home: where one seller's billing is kept: database, lake, archive and documents, opened together."""
 
 from __future__ import annotations
 
@@ -50,6 +50,11 @@ class Home:
         if self.database.is_sqlite and not (self.folder / "billing.db").exists():
             raise StoreOutOfDate(f"There is no home in {self.folder}: run `billing --home {self.folder} init`.")
         self.database.check_version()
+        if not (self.usage.lake.exists() and self.ids.lake.exists()):
+            raise StoreOutOfDate(
+                f"There is no usage table in {self.folder / 'lake'}. Where the home is new, run `billing init`; where it is "
+                "not, name the right home, or restore its folder `lake` from a backup."
+            )
 
     def close(self) -> None:
         """Give the database's connections back."""

@@ -31,7 +31,7 @@ Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownIds:
-    """What the index says of ids that were asked for; shapes (ids,). ``content_hash`` is 0 where the id is not known."""
+    """What the index says of ids, shapes (ids,). ``content_hash`` is 0 where the id is not known."""
 
     known: npt.NDArray[np.bool_]
     content_hash: Int64s

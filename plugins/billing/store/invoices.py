@@ -26,7 +26,7 @@ class NewInvoice:
 
 
 def write_invoices(connection: Connection, close: Close, prefix: str, new: Sequence[NewInvoice]) -> list[str]:
-    """Number and write invoices in the order given; gapless per prefix and year. The caller holds the lock ``books``."""
+    """Number and write invoices in order, gapless per prefix and year. The caller holds the lock ``books``."""
     numbers: list[str] = []
     for invoice in new:
         year = invoice.issue_date.year

@@ -40,6 +40,10 @@ class LakeTable:
         self._location.parent.mkdir(parents=True, exist_ok=True)
         DeltaTable.create(str(self._location), self.schema, mode="ignore", partition_by=self._partition_by)
 
+    def exists(self) -> bool:
+        """Whether the table was made."""
+        return DeltaTable.is_deltatable(str(self._location))
+
     def has_batch(self, batch_no: int) -> bool:
         """Whether rows of that batch were ever appended, whatever the database knows of it."""
         return self._open().transaction_version(_application(batch_no)) is not None

@@ -45,7 +45,10 @@ def verify(connection: Connection) -> tuple[int, str]:
         seq += 1
         if row.seq != seq or row.previous_hash != expected:
             raise ConservationBroken(f"The log breaks at row {row.seq}: a row before it is missing or was changed.")
-        expected = _hash(row.seq, row.at_us, row.kind, row.payload, row.previous_hash)
+        try:
+            expected = _hash(row.seq, row.at_us, row.kind, row.payload, row.previous_hash)
+        except (OverflowError, ValueError):
+            expected = ""  # an instant that cannot be written was never appended
         if row.hash != expected:
             raise ConservationBroken(f"The log breaks at row {row.seq}: it was changed after it was written.")
     return seq, expected

@@ -1,0 +1,39 @@
+# Each target says what it does by `make`. What a target runs may be given more words: `make test ARGS="-k carry"`.
+
+ARGS =
+PYTHON = .venv/bin/python
+
+help:
+	@echo 'make setup   make .venv from uv.lock, and see that the system libraries for PDF are there'
+	@echo 'make demo    bill a small platform from raw usage to PDF invoices'
+	@echo 'make test    run the tests'
+	@echo 'make check   lint, formatting and types'
+	@echo 'make ui      start Airflow with the billing DAGs on this machine; Ctrl-C stops it'
+	@echo 'make bench   measure how fast usage becomes charged units'
+	@echo 'make lock    write uv.lock again after pyproject.toml was changed'
+
+setup:
+	@sh scripts/setup.sh
+
+demo: setup
+	@$(PYTHON) -m billing.demo $(ARGS)
+
+test: setup
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy --strict -p billing.core
+	$(PYTHON) -m mypy plugins/billing dags
+
+ui: setup
+	@$(PYTHON) -m billing.demo.local_airflow $(ARGS)
+
+bench: setup
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+lock:
+	@sh scripts/setup.sh lock
+
+.PHONY: help setup demo test check ui bench lock

@@ -1,0 +1,125 @@
+"""A real Airflow starts, runs DAGs, says what is wrong with them, and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from billing.demo.airflow_client import AirflowError
+from billing.demo.local_airflow import LocalAirflow
+
+pytestmark = pytest.mark.airflow
+
+ProcessesOf = Callable[[int | None], list[str]]
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from billing.demo.local_airflow import LocalAirflow
+
+with LocalAirflow(Path(sys.argv[1]), dags_folder=Path(sys.argv[2]), dag_ids=["slow"]) as airflow:
+    airflow.unpause("slow")
+    airflow.wait_for_task("slow", airflow.trigger("slow"), "sleep", "running", 120)
+    print("running", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, dags_folder: Path) -> Iterator[LocalAirflow]:
+    """One Airflow for the tests of what it runs."""
+    with LocalAirflow(
+        tmp_path_factory.mktemp("airflow"),
+        dags_folder=dags_folder,
+        dag_ids=["quick", "asking", "slow"],
+        users={"admin": "admin", "finance": "user", "auditor": "viewer"},
+    ) as running:
+        running.unpause("quick", "asking", "slow")
+        yield running
+
+
+def test_a_run_gets_its_parameters_and_its_tasks_say_what_they_did(airflow: LocalAirflow) -> None:
+    run_id = airflow.trigger("quick", {"words": ["carry", "over", "on"]}, run_id="three-words")
+    assert run_id == "three-words"
+    assert airflow.wait("quick", run_id, timeout_s=120) == "success"
+    expected = dict.fromkeys(("words", "say[0]", "say[1]", "say[2]"), "success")
+    assert airflow.task_states("quick", run_id) == expected
+    assert "said over" in airflow.task_log("quick", run_id, "say[1]")
+
+
+def test_an_approval_is_answered_by_one_who_may(airflow: LocalAirflow) -> None:
+    run_id = airflow.trigger("asking")
+    airflow.wait_for_task("asking", run_id, "approve", "awaiting_input", timeout_s=120)
+    with pytest.raises(AirflowError, match="403"):
+        airflow.answer("asking", run_id, "approve", "Approve", user="auditor")
+    airflow.answer("asking", run_id, "approve", "Approve", user="finance")
+    assert airflow.wait("asking", run_id, timeout_s=120) == "success"
+
+
+def test_waiting_says_what_it_waited_for(airflow: LocalAirflow) -> None:
+    run_id = airflow.trigger("slow")
+    airflow.wait_for_task("slow", run_id, "sleep", "running", timeout_s=120)
+    with pytest.raises(AirflowError, match=r"has not ended; its tasks: {'sleep': 'running'}"):
+        airflow.wait("slow", run_id, timeout_s=1)
+
+
+def test_nothing_is_left_though_a_task_was_running(airflow: LocalAirflow, processes_of: ProcessesOf) -> None:
+    run_id = airflow.trigger("slow", run_id="still-running")
+    airflow.wait_for_task("slow", run_id, "sleep", "running", timeout_s=120)
+    assert len(processes_of(airflow.process_id)) >= 6  # the first, three parts, a worker and its task
+    airflow.stop()
+    assert processes_of(airflow.process_id) == []
+
+
+def test_a_dag_that_cannot_be_imported_is_reported(tmp_path: Path, processes_of: ProcessesOf) -> None:
+    (tmp_path / "broken.py").write_text("# a dag for airflow\nimport no_such_module_anywhere\n", "utf-8")
+    airflow = LocalAirflow(tmp_path / "home", dags_folder=tmp_path, dag_ids=["broken"])
+    with pytest.raises(AirflowError, match=r"(?s)broken\.py.*No module named 'no_such_module_anywhere'"), airflow:
+        pass
+    assert processes_of(airflow.process_id) == []
+
+
+def test_a_part_that_dies_is_reported_with_its_log(tmp_path: Path, processes_of: ProcessesOf) -> None:
+    environment = {"AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor"}
+    airflow = LocalAirflow(tmp_path / "home", dags_folder=tmp_path, environment=environment)
+    with pytest.raises(AirflowError, match=r"(?s)Its logs are in .*NoSuchExecutor"), airflow:
+        pass
+    assert processes_of(airflow.process_id) == []
+
+
+def test_nothing_is_left_when_the_one_who_started_it_is_killed(
+    tmp_path: Path, dags_folder: Path, processes_of: ProcessesOf
+) -> None:
+    home = tmp_path / "home"
+    starter = subprocess.Popen([sys.executable, "-c", SCRIPT, str(home), str(dags_folder)], stdout=subprocess.PIPE)
+    assert starter.stdout is not None and starter.stdout.readline() == b"running\n"
+    session = psutil.Process(starter.pid).children()[0].pid
+    assert len(processes_of(session)) >= 6
+    starter.kill()
+    starter.wait()
+    deadline = time.monotonic() + 30
+    while processes_of(session) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert processes_of(session) == []
+
+
+def test_make_ui_says_where_and_stops_at_ctrl_c(tmp_path: Path, processes_of: ProcessesOf) -> None:
+    home = tmp_path / "home"
+    command = [sys.executable, "-m", "billing.demo.local_airflow", "--home", str(home)]
+    page = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert page.stdout is not None
+    said = [next(page.stdout)]
+    while not said[-1].strip().endswith("Ctrl-C stops it."):
+        said.append(next(page.stdout))
+    assert "http://127.0.0.1:" in "".join(said) and "log in as admin with " in "".join(said)
+    session = psutil.Process(page.pid).children()[0].pid
+    page.send_signal(signal.SIGINT)
+    assert page.wait(timeout=60) == 0
+    assert processes_of(session) == []

@@ -1,0 +1,102 @@
+"""The lake: appends are exactly once, and only committed batches count (architecture: "Batches are exactly once")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from billing.core.errors import ConservationBroken
+from billing.core.instants import DAY_US
+from billing.store.home import Home
+from billing.store.lake import CommittedBatches
+from billing.store.usage_table import SHARDS, shard_of
+
+from .lake_rows import NOON_US, append, events, usage_ids
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """The lake is the same beside any database: one is enough."""
+    made = Home.at(tmp_path / "home")
+    made.create()
+    return made
+
+
+def all_through(number: int) -> CommittedBatches:
+    return CommittedBatches(through=number, void=())
+
+
+def test_a_number_is_appended_once(home: Home) -> None:
+    home.usage.append(1, events(["a"]))
+    with pytest.raises(ConservationBroken, match="Batch 1 is in usage already: run `billing usage reconcile`"):
+        home.usage.append(1, events(["b"]))
+    assert usage_ids(home, all_through(1)) == ["a"]
+
+
+def test_numbers_may_be_appended_in_any_order(home: Home) -> None:
+    for number in (3, 1, 2):
+        home.usage.append(number, events([f"e{number}"]))
+    assert [home.usage.lake.has_batch(number) for number in range(5)] == [False, True, True, True, False]
+    assert home.usage.lake.last_batch() == 3
+    with pytest.raises(ConservationBroken):
+        home.usage.append(1, events(["again"]))
+
+
+def test_eight_batches_appended_at_once_are_all_there(home: Home) -> None:
+    threads = [Thread(target=home.usage.append, args=(number, events([f"e{number}"]))) for number in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert usage_ids(home, all_through(8)) == [f"e{number}" for number in range(1, 9)]
+
+
+def test_readers_take_committed_batches_only(home: Home) -> None:
+    for number in range(1, 6):
+        append(home, number, [f"e{number}"])
+    assert usage_ids(home, CommittedBatches(through=4, void=(1, 3))) == ["e2", "e4"]
+    assert usage_ids(home, all_through(0)) == []
+    corrected = home.usage.corrected(CommittedBatches(through=4, void=(3,)), ["e3", "e4", "e5"], ["2026-07"])
+    assert corrected["event_id"].to_pylist() == ["e4"]
+
+
+def test_an_empty_lake_reads_as_nothing(home: Home) -> None:
+    assert usage_ids(home, all_through(9)) == []
+    assert home.usage.lake.last_batch() == 0
+    assert home.usage.lake.rows_by("shard") == {}
+
+
+def test_rows_are_kept_by_month_in_utc_and_by_shard_of_the_team(home: Home) -> None:
+    midnight = NOON_US - NOON_US % DAY_US + 17 * DAY_US  # 2026-08-01T00:00Z
+    append(home, 1, ["before"], occurred_us=midnight - 1)
+    append(home, 2, ["at"], occurred_us=midnight, team_id="t2")
+    assert home.usage.lake.rows_by("month") == {"2026-07": 1, "2026-08": 1}
+    shards = home.usage.lake.rows_by("shard")
+    assert {int(shard) for shard in shards} == {shard_of("t1"), shard_of("t2")}
+
+
+def test_the_shard_of_a_team_never_changes() -> None:
+    """Part of the layout: rows are looked for where they were put, years later."""
+    assert SHARDS == 8
+    assert [shard_of(team) for team in ("t1", "t2", "team-é", "", "\U0001f600")] == [7, 5, 6, 0, 4]
+
+
+def test_unbilled_takes_a_window_and_what_came_late(home: Home) -> None:
+    """Rule 3.5: earlier usage counts where a later batch brought it."""
+    append(home, 1, ["early"], occurred_us=NOON_US - 1)
+    append(home, 2, ["late"], occurred_us=NOON_US - 1)
+    append(home, 3, ["first"], occurred_us=NOON_US)
+    append(home, 4, ["next"], occurred_us=NOON_US + 1)
+    append(home, 5, ["other"], occurred_us=NOON_US, team_id="t9")
+    frame = home.usage.unbilled(all_through(5), range(SHARDS), ["t1"], NOON_US, NOON_US + 1, 1)
+    assert sorted(frame["event_id"]) == ["first", "late"]
+    assert frame.dtypes.astype(str).to_dict()["occurred_at_us"] == "int64"
+
+
+def test_a_table_is_made_once(home: Home) -> None:
+    append(home, 1, ["a"])
+    home.create()
+    home.create()
+    assert usage_ids(home, all_through(1)) == ["a"]
