@@ -204,6 +204,12 @@ def test_a_day_starts_at_the_earliest_instant(name: str, day: str, start: str) -
     assert first_instant_us(name, date.fromisoformat(day)) == us(start), "the brute force agrees with the table"
 
 
+def test_a_clock_that_jumps_over_midnight() -> None:
+    """Rule 3.2: Toronto's clocks went from 23:30 to 00:30: the day starts at the jump, not where midnight would have
+    been. No zone has done so since 2000, but any may."""
+    assert start_of_local_day_us("America/Toronto", date(1919, 3, 31)) == us("1919-03-31T04:30Z")
+
+
 def near_midnight(name: str) -> list[date]:
     """The local days about which a clock of the zone is changed within 26 hours of midnight, that is: all changes."""
     starts, values = offsets(name)

@@ -81,15 +81,12 @@ def single_units(demands: list[Demand]) -> list[Demand]:
 def spans(draw: st.DrawFn) -> tuple[list[Demand], Balances]:
     """Sums of up to three APIs, and balances that run out in the middle of things."""
     apis = draw(st.lists(st.sampled_from("abc"), unique=True, min_size=1))
-    demands = [
-        Demand(
-            api,
-            draw(st.integers(1, 6)),
-            draw(st.sampled_from([None, 1, 2, 3, 5])),
-            draw(st.sampled_from([None, PAYG])),
-        )
-        for api in apis
-    ]
+    demands = []
+    for api in apis:
+        cost = draw(st.sampled_from([None, 1, 2, 3, 5]))
+        # One API twice: late usage has a payer of its own (rule 5.1).
+        payers = draw(st.sampled_from([[None], [PAYG], [PAYG], [None, PAYG]]))
+        demands += [Demand(api, draw(st.integers(1, 6)), cost, payg) for payg in payers]
     free = {
         api: [FreeBalance(f"f{n}", n, left) for n, left in enumerate(draw(st.lists(st.integers(0, 4), max_size=2)))]
         for api in apis
@@ -145,6 +142,8 @@ def pool(*tokens: int) -> Balances:
         ([Demand("a", 2, None, None), Demand("b", 9, 3, None)], pool(20, 2), False),
         ([Demand("a", 1, 1, None), Demand("a", 1, 1, PAYG)], pool(1), True),
         ([Demand("a", 1, 1, None), Demand("b", 1, 1, None)], pool(), False),
+        ([Demand("a", 3, 1, None), Demand("b", 1, 2, None), Demand("c", 1, 9, None)], pool(3), True),
+        ([Demand("a", 1, None, None), Demand("a", 1, None, PAYG)], Balances(free={"a": [FreeBalance("f", 0, 1)]}), True),
     ],
 )
 def test_when_order_can_matter(demands: list[Demand], balances: Balances, can: bool) -> None:
@@ -182,7 +181,7 @@ def test_every_unit_has_one_payer(span: tuple[list[Demand], Balances]) -> None:
     sums = summed(draw_span(demands, balances))
     for demand in demands:
         mine = {draw: amounts for draw, amounts in sums.items() if draw.api == demand.api}
-        assert sum(units for units, _ in mine.values()) == demand.units
+        assert sum(units for units, _ in mine.values()) == sum(d.units for d in demands if d.api == demand.api)
         for kind in (Kind.TOKEN_FLEX, Kind.FLEX):
             of_kind = [amounts for draw, amounts in mine.items() if draw.source == kind]
             assert sum(t for _, t in of_kind) == sum(u for u, _ in of_kind) * (demand.tokens_per_unit_micro or 0)

@@ -368,6 +368,17 @@ def test_sums_beyond_64_bits_park_the_team_and_nobody_else() -> None:
     assert drawn(without_parked(rated, rated.troubles)) == {("02-10", "a", "payg", "p2"): (1, 0)}
 
 
+@pytest.mark.xfail(strict=True, reason="capacity sums beyond 64 bits become a float column, and nobody is parked")
+def test_capacity_beyond_64_bits_parks_the_team() -> None:
+    """Rules 2.1, 3.8: as for rated usage; exact integers, never binary floats."""
+    reference = small()
+    reference.api("assets", size="", billing="capacity")
+    huge = usage(*((str(n), "assets", f"2026-01-{n}T00:00:00Z", str(10**12)) for n in range(11, 21)))
+    rated = reference.rated(huge)
+    assert rated.troubles == (Parked(team_id="t1", cycle_start_us=us(JANUARY), reason=ParkedReason.BOUND_EXCEEDED),)
+    assert rated.carry["usage_micro"].dtype == "int64"
+
+
 def test_nothing_to_rate() -> None:
     """Rule 4.2: no events give no rows, with the columns and types that rows would have."""
     rated = small().rated(usage())

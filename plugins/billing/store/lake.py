@@ -34,6 +34,7 @@ class LakeTable:
         self._location = location
         self.schema = schema
         self._partition_by = list(partition_by)
+        self._table: DeltaTable | None = None
 
     def create(self) -> None:
         """Make the table where it is not there yet."""
@@ -46,7 +47,8 @@ class LakeTable:
 
     def has_batch(self, batch_no: int) -> bool:
         """Whether rows of that batch were ever appended, whatever the database knows of it."""
-        return self._open().transaction_version(_application(batch_no)) is not None
+        found: int | None = self._open().transaction_version(_application(batch_no))
+        return found is not None
 
     def append(self, batch_no: int, rows: pa.Table) -> None:
         """Append one batch's rows in one commit. A batch that is there already is refused: a number is never used
@@ -82,7 +84,12 @@ class LakeTable:
         return int(pc.max(actions["max.batch_no"]).as_py() or 0) if actions.num_rows else 0
 
     def _open(self) -> DeltaTable:
-        return DeltaTable(str(self._location))
+        """The table as it is now: read once, then only what was committed since."""
+        if self._table is None:
+            self._table = DeltaTable(str(self._location))
+        else:
+            self._table.update_incremental()
+        return self._table
 
 
 def _application(batch_no: int) -> str:

@@ -70,6 +70,8 @@ def _known(connection: Connection, name: str, load_no: int) -> pd.DataFrame:
 def _change(table: Table, known: pd.DataFrame, new: pd.DataFrame) -> TableChange:
     """Rows are the same by all columns, and versions of one row by the key."""
     columns, key = [c.name for c in table.columns], list(table.key)
+    if known.empty:
+        return TableChange(added=new[columns], changed=known[columns], removed=known[columns], gone_rows=())
     both = new[columns].merge(known, on=columns, how="outer", indicator=True)
     arrived = both[both["_merge"] == "left_only"][columns]
     left = both[both["_merge"] == "right_only"]
