@@ -16,24 +16,17 @@ give it in the form; an instant before the last close is refused.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from wiring import RETRIES, home_and_settings, instant_of, instant_param, run_instant
+from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant
 
 DOCUMENTS_AT_ONCE = 200
 
 
 @dag(
     schedule=CronTriggerTimetable("15 * * * *", timezone="UTC"),
-    start_date=datetime.fromisoformat("2026-01-01T00:00:00+00:00"),
-    catchup=False,
-    max_active_runs=1,
-    default_args=RETRIES,
     doc_md=__doc__,
-    tags=["billing"],
     params={
         "as_of": instant_param(
             "As of", "Close what is due at this instant. Empty: when the run was due. Never in the future."
@@ -47,11 +40,12 @@ DOCUMENTS_AT_ONCE = 200
             description_md="Rate in at least so many parallel tasks.",
         ),
     },
+    **COMMON,
 )
 def cycle_close() -> None:
     @task
     def pin_what_is_known() -> dict[str, object]:
-        from datetime import UTC
+        from datetime import UTC, datetime
 
         from billing.steps.close import open_close
 

@@ -9,21 +9,14 @@ Rows that come too late for a closed cycle are taken and listed; what is closed 
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 
-from wiring import RETRIES, home_and_settings
+from wiring import COMMON, home_and_settings
 
 
 @dag(
     schedule=CronTriggerTimetable("5 * * * *", timezone="UTC"),
-    start_date=datetime.fromisoformat("2026-01-01T00:00:00+00:00"),
-    catchup=False,
-    max_active_runs=1,
-    default_args=RETRIES,
     doc_md=__doc__,
-    tags=["billing"],
     params={
         "folder": Param(
             None,
@@ -38,6 +31,7 @@ from wiring import RETRIES, home_and_settings
             description_md="Rows that the folder lacks stop being known. Otherwise such a load is refused.",
         ),
     },
+    **COMMON,
 )
 def reference_sync() -> None:
     @task

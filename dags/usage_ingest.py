@@ -10,21 +10,14 @@ A file that cannot be read at all fails the run, which names it; mend or remove 
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
 
-from wiring import RETRIES, home_and_settings, instant_of, instant_param, run_instant
+from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant
 
 
 @dag(
     schedule=CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"),
-    start_date=datetime.fromisoformat("2026-01-01T00:00:00+00:00"),
-    catchup=False,
-    max_active_runs=1,
-    default_args=RETRIES,
     doc_md=__doc__,
-    tags=["billing"],
     params={
         "window_start": instant_param(
             "Window start", "From when on usage is complete with this run. Empty: the run's data interval."
@@ -39,6 +32,7 @@ from wiring import RETRIES, home_and_settings, instant_of, instant_param, run_in
             description_md="Where usage files arrive. Empty: `BILLING_DROP_FOLDER`.",
         ),
     },
+    **COMMON,
 )
 def usage_ingest() -> None:
     @task

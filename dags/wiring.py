@@ -18,6 +18,15 @@ RETRIES: dict[str, Any] = {
 }
 """For what passes: a database that restarts, a disk that was full. Refused data is not tried again."""
 
+COMMON: dict[str, Any] = {
+    "start_date": datetime(2026, 1, 1, tzinfo=UTC),
+    "catchup": False,
+    "max_active_runs": 1,
+    "default_args": RETRIES,
+    "tags": ["billing"],
+}
+"""What every DAG has: one run at a time, and no runs for the time before it was switched on."""
+
 
 def instant_param(title: str, description: str) -> Param:
     """An optional instant in a DAG's form."""

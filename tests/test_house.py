@@ -27,6 +27,7 @@ EDGES = {
 }
 CORE_LIBRARIES = {"numpy", "pandas", "tzdata", *sys.stdlib_module_names}
 AIRFLOW_ALLOWED = {"dags", "airflow_plugin"}
+STARTS_AIRFLOW = "airflow_processes.py"  # the demo's own processes, forked from one that has imported Airflow
 SOURCES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "dags").glob("*.py")])
 
 
@@ -71,7 +72,7 @@ def test_imports_follow_the_arrows(path: Path) -> None:
         if head == "billing":
             assert rest.split(".")[0] in EDGES[part], f"{part} must not import {name}"
         elif head == "airflow":
-            assert part in AIRFLOW_ALLOWED, f"{part} must not import {name}"
+            assert part in AIRFLOW_ALLOWED or path.name == STARTS_AIRFLOW, f"{part} must not import {name}"
         elif part == "core":
             assert head in CORE_LIBRARIES, f"core must not import {name}"
 

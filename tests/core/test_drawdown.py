@@ -131,6 +131,11 @@ def pool(*tokens: int) -> Balances:
     return Balances(pools={Kind.TOKEN_FLEX: [GrantBalance("t", f"g{n}", left) for n, left in enumerate(tokens)]})
 
 
+def one_free_unit_of(api: str) -> Balances:
+    """An allowance that is nearly used up."""
+    return Balances(free={api: [FreeBalance("f", 0, 1)]})
+
+
 @pytest.mark.parametrize(
     ("demands", "balances", "can"),
     [
@@ -143,7 +148,7 @@ def pool(*tokens: int) -> Balances:
         ([Demand("a", 1, 1, None), Demand("a", 1, 1, PAYG)], pool(1), True),
         ([Demand("a", 1, 1, None), Demand("b", 1, 1, None)], pool(), False),
         ([Demand("a", 3, 1, None), Demand("b", 1, 2, None), Demand("c", 1, 9, None)], pool(3), True),
-        ([Demand("a", 1, None, None), Demand("a", 1, None, PAYG)], Balances(free={"a": [FreeBalance("f", 0, 1)]}), True),
+        ([Demand("a", 1, None, None), Demand("a", 1, None, PAYG)], one_free_unit_of("a"), True),
     ],
 )
 def test_when_order_can_matter(demands: list[Demand], balances: Balances, can: bool) -> None:

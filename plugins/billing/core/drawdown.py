@@ -68,8 +68,7 @@ class GrantBalance:
 
 @dataclass(slots=True)
 class Balances:
-    """All that can pay in one span: allowances by API in the order in which they pay, pools in the order of rule 5.3.
-    """
+    """All that can pay in one span: allowances by API in the order of rule 5.2, pools in that of rule 5.3."""
 
     free: dict[str, list[FreeBalance]] = field(default_factory=dict)
     pools: dict[Kind, list[GrantBalance]] = field(default_factory=dict)

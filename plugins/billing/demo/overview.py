@@ -91,7 +91,8 @@ def _show_next(folder: Path, console: Console) -> None:
     place = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     billing = f".venv/bin/billing --home {place / 'home'}"
     lines = [
-        f"{found.accepted} events accepted, {found.duplicates} duplicates dropped; the log's {found.log_rows} rows verify.",
+        f"{found.accepted} events accepted, {found.duplicates} duplicates dropped; "
+        f"the log's chain of {found.log_rows} rows holds.",
         "",
         "What to look at next:",
         f"  open {place / 'invoices'}",

@@ -61,7 +61,7 @@ class Texts:
 
     def day(self, day: date) -> str:
         """A date with the month in words."""
-        return dates.format_date(day, format="long", locale=self.locale)
+        return str(dates.format_date(day, format="long", locale=self.locale))
 
     def country(self, code: str) -> str:
         """The name of an ISO 3166 country; a code without a name stays as it is."""

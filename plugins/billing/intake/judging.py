@@ -209,8 +209,7 @@ def _judge_corrections(
 def _targets(
     records: UsageRecords, owners: Owners, rows: Int64s, wanted: list[str], reason: Int64s, team: Int64s, known: Known
 ) -> Mapping[str, Correctable]:
-    """What corrections may take back: accepted before, or in this ingest; corrections themselves cannot be corrected.
-    """
+    """What corrections may take back: accepted before or in this ingest; corrections cannot be corrected."""
     months = sorted(set(records.occurred_at_us[rows].tolist()))
     targets = dict(known.events(sorted(set(wanted)), months))
     named = _true(pc.is_in(records.event_id, value_set=pa.array(wanted, pa.string())))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from billing.core.errors import DataRefused, Finding
 from billing.core.instants import to_us
@@ -18,8 +17,9 @@ from billing.steps.late_reference import LateRow, late_rows
 from billing.steps.reference_needs import needed_keys, open_used
 from billing.store import log
 from billing.store.home import Home
+from billing.store.ledger import used_of_grants
 from billing.store.reference_history import TableChange, changes, last_load, read_reference, write_changes
-from billing.store.tables import draws, reference_loads, used_apis
+from billing.store.tables import reference_loads, used_apis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,8 @@ def load_reference(home: Home, folder: Path, *, allow_removals: bool = False) ->
     """
     started = datetime.now(UTC)
     new, findings = read_reference_folder(folder)
-    with home.database.exclusive("books") as connection:
+    # No ingest runs meanwhile: what it accepts is judged by one load.
+    with home.database.holding("ingest"), home.database.exclusive("books") as connection:
         load_no = last_load(connection)
         known = read_reference(connection, load_no) if load_no else None
         findings = findings + check_reference(new, known, _needs(home, connection, known, new, allow_removals))
@@ -60,39 +61,15 @@ def current_reference(home: Home) -> tuple[int, Reference]:
 
 
 def reference_at(home: Home, load_no: int) -> Reference:
-    """What was known at a load. A load never changes, so it is read once by a process."""
-    return _reference_at(home.database.url, load_no, _Reader(home))
-
-
-class _Reader:
-    """Reads for the cache below; all readers are equal, so that they do not tell entries apart."""
-
-    def __init__(self, home: Home) -> None:
-        self.home = home
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Reader)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@lru_cache(maxsize=4)
-def _reference_at(url: str, load_no: int, reader: _Reader) -> Reference:
-    with reader.home.database.read() as connection:
-        return read_reference(connection, load_no)
+    """What was known at a load."""
+    return home.reference(load_no)
 
 
 def _needs(
     home: Home, connection: Connection, known: Reference | None, new: ReferenceFolder, allow_removals: bool
 ) -> Needs:
     """What the books need of reference data."""
-    used = (
-        select(draws.c.grant_id, func.sum(draws.c.tokens_micro))
-        .where(draws.c.grant_id != "")
-        .group_by(draws.c.grant_id)
-    )
-    closed = {grant: int(micro) for grant, micro in connection.execute(used)}
+    closed = used_of_grants(connection)
     everything = {} if known is None else open_used(home, connection, known, new.tables, closed)
     apis = set(connection.execute(select(used_apis.c.api)).scalars())
     billing = {} if known is None else dict(zip(known["apis"]["api"], known["apis"]["billing"], strict=True))

@@ -137,8 +137,9 @@ def demand_lake(home: Home, connection: Connection) -> None:
     last = connection.execute(query).scalar()
     if last is not None and not (home.usage.lake.has_batch(last) and home.ids.lake.has_batch(last)):
         raise ConservationBroken(
-            f"The database knows batch {last}, which is not in the usage table under {home.folder}: this is another home's "
-            "database, or the lake is an older one. Name the right home, or restore its folder `lake` from a backup."
+            f"The database knows batch {last}, which is not in the usage table under {home.folder}: this is another "
+            "home's database, or the lake is an older one. Name the right home, or restore its folder `lake` from a "
+            "backup."
         )
 
 

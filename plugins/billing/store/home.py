@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from billing.core.errors import StoreOutOfDate
+from billing.core.reference import Reference
 from billing.store.database import Database
 from billing.store.files import WriteOnce
 from billing.store.id_index import IdIndex
+from billing.store.reference_history import read_reference
 from billing.store.usage_table import UsageTable
+
+_LOADS_KEPT = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +27,7 @@ class Home:
     archive: WriteOnce
     documents: WriteOnce
     bundles: WriteOnce
+    _references: dict[int, Reference] = field(default_factory=dict)
 
     @classmethod
     def at(cls, folder: Path, database_url: str | None = None) -> Home:
@@ -52,9 +57,18 @@ class Home:
         self.database.check_version()
         if not (self.usage.lake.exists() and self.ids.lake.exists()):
             raise StoreOutOfDate(
-                f"There is no usage table in {self.folder / 'lake'}. Where the home is new, run `billing init`; where it is "
-                "not, name the right home, or restore its folder `lake` from a backup."
+                f"There is no usage table in {self.folder / 'lake'}. Where the home is new, run `billing init`; where "
+                "it is not, name the right home, or restore its folder `lake` from a backup."
             )
+
+    def reference(self, load_no: int) -> Reference:
+        """What was known at a load. A load never changes, so it is read once; the last few are kept."""
+        if load_no not in self._references:
+            with self.database.read() as connection:
+                self._references[load_no] = read_reference(connection, load_no)
+            for old in list(self._references)[:-_LOADS_KEPT]:
+                del self._references[old]
+        return self._references[load_no]
 
     def close(self) -> None:
         """Give the database's connections back."""

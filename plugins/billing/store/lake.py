@@ -43,7 +43,7 @@ class LakeTable:
 
     def exists(self) -> bool:
         """Whether the table was made."""
-        return DeltaTable.is_deltatable(str(self._location))
+        return bool(DeltaTable.is_deltatable(str(self._location)))
 
     def has_batch(self, batch_no: int) -> bool:
         """Whether rows of that batch were ever appended, whatever the database knows of it."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from sqlalchemy import Connection, Row, and_, delete, desc, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, desc, func, insert, select, update
 
 from billing.core.cycles import CycleSpan, day_of, local_date
 from billing.core.instants import day_number
@@ -18,6 +18,13 @@ from billing.store.tables import carry, close_shards, closes, cycles, draws, par
 
 OPEN, RATED, ISSUED = "open", "rated", "issued"
 """A close is open until all its shards are rated, rated until its invoices are issued; so are its cycles (rule 6.7)."""
+
+
+_CLOSED_DRAW = and_(
+    cycles.c.team_id == draws.c.team_id, cycles.c.cycle_start_us == draws.c.cycle_start_us, cycles.c.state == ISSUED
+)
+# Databases bound the number of values that a statement may name.
+_NAMED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +120,8 @@ def write_parked(
     connection: Connection, close: Close, teams: Sequence[str], now_parked: Sequence[Parked], shards: Mapping[str, int]
 ) -> None:
     """Replace what is said of these teams: those that are not parked any more are taken out."""
-    for low in range(0, len(teams), 500):
-        connection.execute(delete(parked).where(parked.c.team_id.in_(teams[low : low + 500])))
+    for low in range(0, len(teams), _NAMED_AT_ONCE):
+        connection.execute(delete(parked).where(parked.c.team_id.in_(teams[low : low + _NAMED_AT_ONCE])))
     rows = [
         {
             "team_id": p.team_id,
@@ -167,23 +174,28 @@ def close_draws(connection: Connection, close_no: int, source: Kind) -> pd.DataF
     return pd.DataFrame(rows, columns=[c.name for c in columns], dtype=object)
 
 
+def used_of_grants(connection: Connection) -> dict[str, int]:
+    """What closed cycles have used of every grant, in 10^-6, by grant_id."""
+    return _grants_used(connection, draws.c.grant_id != "")
+
+
 def _used(connection: Connection, subscriptions: Sequence[str]) -> Used:
     free: dict[tuple[str, str, int], int] = {}
     granted: dict[str, int] = {}
-    for low in range(0, len(subscriptions), 500):
-        mine = draws.c.subscription_id.in_(subscriptions[low : low + 500])
-        key = (draws.c.subscription_id, draws.c.api, draws.c.period_start_us)
-        query = (
-            select(*key, func.sum(draws.c.charged_units).label("units"))
-            .where(mine, draws.c.source == Kind.FREE.value)
-            .group_by(*key)
-        )
-        free |= {(r.subscription_id, r.api, r.period_start_us): int(r.units) for r in connection.execute(query)}
-        totals = select(draws.c.grant_id, func.sum(draws.c.tokens_micro).label("tokens")).where(
-            mine, draws.c.grant_id != ""
-        )
-        granted |= {r.grant_id: int(r.tokens) for r in connection.execute(totals.group_by(draws.c.grant_id))}
+    key = (draws.c.subscription_id, draws.c.api, draws.c.period_start_us)
+    units = select(*key, func.sum(draws.c.charged_units).label("units")).join(cycles, _CLOSED_DRAW).group_by(*key)
+    for low in range(0, len(subscriptions), _NAMED_AT_ONCE):
+        mine = draws.c.subscription_id.in_(subscriptions[low : low + _NAMED_AT_ONCE])
+        found = connection.execute(units.where(mine, draws.c.source == Kind.FREE.value))
+        free |= {(r.subscription_id, r.api, r.period_start_us): int(r.units) for r in found}
+        granted |= _grants_used(connection, mine)
     return Used(free_units=free, granted_micro=granted)
+
+
+def _grants_used(connection: Connection, where: ColumnElement[bool]) -> dict[str, int]:
+    totals = select(draws.c.grant_id, func.sum(draws.c.tokens_micro).label("tokens")).join(cycles, _CLOSED_DRAW)
+    found = connection.execute(totals.where(where, draws.c.grant_id != "").group_by(draws.c.grant_id))
+    return {r.grant_id: int(r.tokens) for r in found}
 
 
 def _close(row: Row[tuple[object, ...]]) -> Close:
