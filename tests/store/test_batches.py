@@ -53,7 +53,7 @@ def outcome(accepted: int, *, records: int | None = None, duplicates: tuple[tupl
 
 def begin(home: Home, start: int | None = None, end: int = 0) -> int:
     """Open a batch of the window from ``start`` to ``end`` hours after noon."""
-    return open_batch(home, source="test", window=(None if start is None else at(start), at(end)), load_no=1, at=NOON)
+    return open_batch(home, source="test", request="", window=(None if start is None else at(start), at(end)), load_no=1, at=NOON)
 
 
 def commit(home: Home, number: int, what: Outcome | None = None) -> None:

@@ -100,3 +100,18 @@ def test_a_table_is_made_once(home: Home) -> None:
     home.create()
     home.create()
     assert usage_ids(home, all_through(1)) == ["a"]
+
+
+def test_what_another_process_appends_is_seen_at_once(home: Home) -> None:
+    """Tables are opened once and kept: a number that somebody else has used meanwhile must still be refused."""
+    other = Home.at(home.folder)
+    assert usage_ids(home, all_through(9)) == usage_ids(other, all_through(9)) == []
+    for number in range(1, 13):
+        writer, reader = (home, other) if number % 2 else (other, home)
+        append(writer, number, [f"e{number:02d}"])
+        assert reader.usage.lake.has_batch(number)
+        assert reader.ids.lake.has_batch(number)
+        assert reader.usage.lake.last_batch() == number
+        assert len(usage_ids(reader, all_through(number))) == number
+        with pytest.raises(ConservationBroken):
+            append(reader, number, ["again"])

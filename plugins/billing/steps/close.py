@@ -154,7 +154,7 @@ def rate_shards(home: Home, close_no: int, shards: Sequence[int]) -> int:
         overtaken = ledger.rated_shards(connection, close_no) & set(todo)
         if not overtaken:
             ledger.write_rated(connection, this, work.shard_by_team, due, kept)
-            ledger.write_parked(connection, this, list(work.due), now_parked, work.shard_by_team)
+            ledger.write_parked(connection, this, todo, now_parked, work.shard_by_team)
             ledger.finish_shards(connection, close_no, work.shard_rows(due))
     if overtaken:  # another run of this close was faster with some of them: rate what is left
         return rate_shards(home, close_no, todo)
@@ -210,6 +210,8 @@ class _Work:
     def rate(self) -> tuple[Rated, list[Parked]]:
         """Rate, find what must be parked, and check the laws on what is left."""
         rated = rate(self.terms, self.plans, self.events, self.opening)  # type: ignore[arg-type]
+        if not self.due:  # before the first load there is not even a seller
+            return rated, []
         buyers = Buyers.from_reference(self.reference)
         cycles = {(team_id, c.start_us): c for team_id, mine in self.due.items() for c in mine}
         _, untaxed = draft_invoices(rated.draws, cycles, buyers)

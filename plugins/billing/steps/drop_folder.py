@@ -1,7 +1,7 @@
 """Usage by its arrival in a drop folder: a window takes what arrived before its end and was not taken yet.
 
 The arrival of a file is its modification time: whoever delivers writes under another name (``.part``, ``.tmp``
-or with a leading dot) and renames when done. Nothing in the folder is moved or deleted.
+or with a leading dot, or below a folder with one) and renames when done. Nothing in the folder is moved or deleted.
 """
 
 from __future__ import annotations
@@ -59,8 +59,10 @@ def _arrived(folder: Path, before: datetime, taken: set[tuple[str, int, int]]) -
     """Files that arrived before an instant and were not taken yet, by arrival, then by name."""
     found = []
     for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if path.name.startswith(".") or not path.name.endswith(_SUFFIXES) or not path.is_file():
+        inside = path.relative_to(folder)
+        name = inside.as_posix()
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if hidden or not path.name.endswith(_SUFFIXES) or not path.is_file():
             continue
         state = path.stat()
         arrived_us = state.st_mtime_ns // 1_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,16 @@ from billing.steps import commit_points
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import current_reference
 from billing.store import log
-from billing.store.batches import BatchFile, Outcome, QuarantinedRecord, commit_batch, committed, open_batch
+from billing.store.batches import (
+    BatchFile,
+    Outcome,
+    QuarantinedRecord,
+    commit_batch,
+    committed,
+    committed_request,
+    open_batch,
+    reasons_of,
+)
 from billing.store.files import Stored
 from billing.store.home import Home
 from billing.store.id_index import hash_text
@@ -69,7 +79,8 @@ def ingest(
     """Take these files as one batch, complete through ``now``.
 
     Without ``window_start`` this says that usage is complete through ``now``; with it, only that the window
-    ``[window_start, now)`` is. A file that cannot be read refuses the whole ingest and leaves nothing behind.
+    ``[window_start, now)`` is. A file that cannot be read refuses the whole ingest and leaves nothing behind. The
+    same files (names and bytes) with the same instants are the same request: asked again, it finds its work done.
     """
     with home.database.holding("ingest"):
         read = [_read(file, number, len(files), progress) for number, file in enumerate(files)]
@@ -80,8 +91,13 @@ def ingest(
             raise DataRefused(
                 "There is no reference data yet: run `billing reference load FOLDER` before any usage is ingested."
             )
+        request = _request(files, sources, window_start, now)
+        if (done := _done_already(home, request)) is not None:
+            return done
         started = datetime.now(UTC)
-        number = open_batch(home, source=source, window=(window_start, now), load_no=load_no, at=started)
+        number = open_batch(
+            home, source=source, request=request, window=(window_start, now), load_no=load_no, at=started
+        )
         commit_points.reached(commit_points.INGEST_OPENED)
         with home.database.read() as connection:
             batches = committed(connection)
@@ -91,6 +107,34 @@ def ingest(
         _append(home, number, gathered, verdicts, owners)
         outcome = _outcome(files, sources, gathered, verdicts)
         return _commit(home, number, outcome, gathered, verdicts, now, started, _warnings(files))
+
+
+def _request(
+    files: Sequence[SourceFile], sources: Sequence[Stored], window_start: datetime | None, now: datetime
+) -> str:
+    """What tells one request from another: SHA-256 of the files' names and bytes, and of the instants."""
+    named = [[file.name, stored.sha256] for file, stored in zip(files, sources, strict=True)]
+    start = None if window_start is None else format_instant(window_start)
+    return sha256(log.canonical([named, start, format_instant(now)]).encode()).hexdigest()
+
+
+def _done_already(home: Home, request: str) -> IngestSummary | None:
+    with home.database.read() as connection:
+        found = committed_request(connection, request)
+        if found is None:
+            return None
+        reasons = reasons_of(connection, found.batch_no)
+    if found.duplicates:
+        reasons[Reason.DUPLICATE.value] = found.duplicates
+    return IngestSummary(
+        batch_no=found.batch_no,
+        records=found.records,
+        accepted=found.accepted,
+        duplicates=found.duplicates,
+        quarantined=found.quarantined,
+        reasons={reason.value: reasons[reason.value] for reason in REASONS if reason.value in reasons},
+        warnings=(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

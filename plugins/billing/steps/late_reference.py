@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import Connection, select
 
+from billing.core.frames import rows
 from billing.core.reference import FOREVER_US, TABLES
 from billing.store.reference_history import TableChange
 from billing.store.tables import carry, cycles, invoices, reference_history
@@ -55,13 +56,16 @@ class _Version:
 def late_rows(connection: Connection, load_no: int, found: Mapping[str, TableChange]) -> tuple[LateRow, ...]:
     """Every closed cycle that a new, changed or removed row could have changed, with that row (at most 1,000)."""
     closed = _Closed(connection, found)
-    late = {row for name, touch in _TOUCHES.items() if name in found for row in _late(connection, name, found[name], touch, closed)}
+    if closed.nothing:
+        return ()
+    tables = [name for name in _TOUCHES if name in found]
+    late = {row for name in tables for row in _late(connection, name, found[name], closed)}
     return tuple(sorted(late, key=lambda r: (r.team_id, r.cycle_start_us, r.table, r.key))[:_LISTED_MAX])
 
 
-def _late(connection: Connection, name: str, change: TableChange, touch: _Touch, closed: _Closed) -> Iterator[LateRow]:
+def _late(connection: Connection, name: str, change: TableChange, closed: _Closed) -> Iterator[LateRow]:
     for version in _versions(connection, name, change):
-        key, hit = touch(version, closed)
+        key, hit = _TOUCHES[name](version, closed)
         for team_id, cycle_start_us in hit:
             yield LateRow(table=name, key=key, team_id=team_id, cycle_start_us=cycle_start_us)
 
@@ -74,7 +78,7 @@ def _versions(connection: Connection, name: str, change: TableChange) -> list[_V
         query = select(history).where(history.c.row_no.in_(change.gone_rows[low : low + 500]))
         before |= {tuple(getattr(row, column) for column in key): row for row in connection.execute(query)}
     now = pd.concat([change.added, change.changed], ignore_index=True)
-    after = {tuple(getattr(row, column) for column in key): row for row in now.itertuples(index=False)}
+    after = {tuple(getattr(row, column) for column in key): row for row in rows(now)}
     return [_Version(before=before.get(k), after=after.get(k)) for k in before.keys() | after.keys()]
 
 
@@ -98,6 +102,11 @@ class _Closed:
         self._countries = _countries(connection) if "tax_rates" in found else {}
         self.held = _held(connection, found)
 
+    @property
+    def nothing(self) -> bool:
+        """Whether no cycle was ever closed."""
+        return not self._cycles
+
     def of_teams(self, team_ids: set[str], from_us: int) -> _Cycles:
         """Cycles of these teams that end after an instant."""
         mine = {key for team_id in team_ids for key in self._by_team.get(team_id, ())}
@@ -105,7 +114,8 @@ class _Closed:
 
     def with_api(self, api: str, from_us: int) -> _Cycles:
         """Cycles that end after an instant and in which the API was used, or waited."""
-        return {key for key in self._with_api.get(api, ()) if key in self._cycles and self._cycles[key].cycle_end_us > from_us}
+        mine = self._with_api.get(api, set()) & self._cycles.keys()
+        return {key for key in mine if self._cycles[key].cycle_end_us > from_us}
 
     def invoiced_in(self, country: str, from_day: int) -> _Cycles:
         """Invoiced cycles of buyers in a country whose last day is not before a day (rule 6.2)."""
@@ -130,7 +140,7 @@ def _held(connection: Connection, found: Mapping[str, TableChange]) -> dict[str,
     held = {row.subscription_id: (row.team_id, int(row.purchased_at)) for row in connection.execute(query)}
     if "subscriptions" in found:
         for frame in (found["subscriptions"].added, found["subscriptions"].changed):
-            held |= {row.subscription_id: (row.team_id, int(row.purchased_at)) for row in frame.itertuples(index=False)}
+            held |= {row.subscription_id: (row.team_id, int(row.purchased_at)) for row in rows(frame)}
     return held
 
 

@@ -19,7 +19,7 @@ from billing.store import log
 from billing.store.home import Home
 from billing.store.ledger import used_of_grants
 from billing.store.reference_history import TableChange, changes, last_load, read_reference, write_changes
-from billing.store.tables import reference_loads, used_apis
+from billing.store.tables import reference_history, reference_loads, used_apis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +72,9 @@ def _needs(
     closed = used_of_grants(connection)
     everything = {} if known is None else open_used(home, connection, known, new.tables, closed)
     apis = set(connection.execute(select(used_apis.c.api)).scalars())
-    billing = {} if known is None else dict(zip(known["apis"]["api"], known["apis"]["billing"], strict=True))
+    apis_ever = reference_history["apis"]
+    query = select(apis_ever.c.api, apis_ever.c.billing).order_by(apis_ever.c.row_no)
+    billing = {row.api: row.billing for row in connection.execute(query)}  # as last known, removed ones too
     return Needs(
         billing_by_used_api={api: billing[api] for api in apis if api in billing},
         used_tokens_micro=everything,

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 from sqlalchemy import Connection, select
 
-from billing.core.instants import format_us
+from billing.core.frames import rows
+from billing.core.instants import format_us, from_day
 from billing.core.reference import Reference
 from billing.steps.open_cycles import open_usage, rate_open, through_last_event
 from billing.store.home import Home
-from billing.store.ledger import last_closed
 from billing.store.tables import carry
 
 _AMOUNTS = {"token_grants": "tokens", "capacity_grants": "quantity"}
@@ -29,7 +29,7 @@ def open_used(
 
 def needed_keys(home: Home, connection: Connection, known: Reference) -> dict[str, frozenset[tuple[str, ...]]]:
     """By table, the keys of rows that an open event or a carry-over that is not zero needs: its team with the buyer
-    and all that the team holds, its API with all rates and prices."""
+    and all that the team holds, its API with all rates and prices, the taxes of the buyer's country and the seller's."""
     events = open_usage(home, connection, known).events
     waiting = connection.execute(
         select(carry.c.team_id, carry.c.api, carry.c.cycle_start_us, carry.c.closing_micro)
@@ -40,11 +40,7 @@ def needed_keys(home: Home, connection: Connection, known: Reference) -> dict[st
             newest.get((row.team_id, row.api), (0, 0)), (row.cycle_start_us, row.closing_micro)
         )
     carried = [key for key, (_, closing) in newest.items() if closing]
-    teams = (
-        {str(team) for team in events["team_id"].unique()}
-        | {team for team, _ in carried}
-        | set(last_closed(connection))
-    )
+    teams = {str(team) for team in events["team_id"].unique()} | {team for team, _ in carried}
     apis = {str(api) for api in events["api"].unique()} | {api for _, api in carried}
     return _keys(known, teams, apis)
 
@@ -64,6 +60,9 @@ def _keys(known: Reference, teams: set[str], apis: set[str]) -> dict[str, frozen
             (*key[:-1], format_us(key[-1])) for key in frame[list(columns)].itertuples(index=False, name=None)
         )
 
+    buying = known["customers"]["customer_id"].isin(buyers)
+    countries = {*known["customers"][buying]["country"], *known["seller"]["country"]} if teams else set()
+    taxes = known["tax_rates"][known["tax_rates"]["country"].isin(countries)]
     return {
         "teams": frozenset((team,) for team in teams),
         "customers": frozenset((customer,) for customer in buyers),
@@ -74,6 +73,7 @@ def _keys(known: Reference, teams: set[str], apis: set[str]) -> dict[str, frozen
         "capacity_grants": of_subscriptions("capacity_grants", "grant_id"),
         "unit_rates": of_apis("unit_rates", "api", "valid_from"),
         "unit_prices": of_apis("unit_prices", "api", "currency", "valid_from"),
+        "tax_rates": frozenset((row.country, from_day(row.valid_from).isoformat()) for row in rows(taxes)),
     }
 
 

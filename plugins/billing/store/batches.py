@@ -63,7 +63,9 @@ class Outcome:
         return sum(last - first + 1 for _, first, last in self.duplicates)
 
 
-def open_batch(home: Home, *, source: str, window: tuple[datetime | None, datetime], load_no: int, at: datetime) -> int:
+def open_batch(
+    home: Home, *, source: str, request: str, window: tuple[datetime | None, datetime], load_no: int, at: datetime
+) -> int:
     """Take the next number, and void what an ingest that died has left open. The caller holds the lock ``ingest``."""
     with home.database.exclusive("books") as connection:
         connection.execute(update(batches).where(batches.c.state == OPEN).values(state=VOID))
@@ -79,6 +81,7 @@ def open_batch(home: Home, *, source: str, window: tuple[datetime | None, dateti
                 batch_no=number,
                 state=OPEN,
                 source=source,
+                request=request,
                 window_start_us=None if window[0] is None else to_us(window[0]),
                 window_end_us=to_us(window[1]),
                 load_no=load_no,
@@ -129,6 +132,31 @@ def commit_batch(connection: Connection, number: int, outcome: Outcome, at: date
         raise ConservationBroken(
             f"Batch {number} is not open any more: another took its place. Ingest its files again."
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Committed:
+    """A committed batch: its number and its counts of records."""
+
+    batch_no: int
+    records: int
+    accepted: int
+    duplicates: int
+    quarantined: int
+
+
+def committed_request(connection: Connection, request: str) -> Committed | None:
+    """The batch that has done this very request already."""
+    fields = ("batch_no", "records", "accepted", "duplicates", "quarantined")
+    query = select(*(batches.c[name] for name in fields)).where(batches.c.request == request)
+    row = connection.execute(query.where(batches.c.state == COMMITTED)).first()
+    return Committed(**{name: getattr(row, name) for name in fields}) if row else None
+
+
+def reasons_of(connection: Connection, batch_no: int) -> dict[str, int]:
+    """How many records of a batch are in quarantine, by reason."""
+    count = select(quarantine.c.reason, func.count()).where(quarantine.c.batch_no == batch_no)
+    return {reason: int(n) for reason, n in connection.execute(count.group_by(quarantine.c.reason))}
 
 
 def demand_lake(home: Home, connection: Connection) -> None:

@@ -117,18 +117,21 @@ def write_rated(
 
 
 def write_parked(
-    connection: Connection, close: Close, teams: Sequence[str], now_parked: Sequence[Parked], shards: Mapping[str, int]
+    connection: Connection,
+    close: Close,
+    shards: Sequence[int],
+    now_parked: Sequence[Parked],
+    shard_by_team: Mapping[str, int],
 ) -> None:
-    """Replace what is said of these teams: those that are not parked any more are taken out."""
-    for low in range(0, len(teams), _NAMED_AT_ONCE):
-        connection.execute(delete(parked).where(parked.c.team_id.in_(teams[low : low + _NAMED_AT_ONCE])))
+    """Replace what is said of the teams of these shards: those that are not parked at this close are taken out."""
+    connection.execute(delete(parked).where(parked.c.shard.in_(shards)))
     rows = [
         {
             "team_id": p.team_id,
             "cycle_start_us": p.cycle_start_us,
             "reason": p.reason.value,
             "close_no": close.close_no,
-            "shard": shards[p.team_id],
+            "shard": shard_by_team[p.team_id],
         }
         for p in now_parked
     ]

@@ -98,6 +98,7 @@ batches = Table(
     _whole("batch_no", primary_key=True, autoincrement=False),
     _text("state"),
     _text("source"),
+    _text("request", index=True),
     Column("window_start_us", BigInteger),
     _whole("window_end_us"),
     _whole("load_no"),

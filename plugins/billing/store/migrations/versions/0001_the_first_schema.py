@@ -24,6 +24,7 @@ def upgrade() -> None:
     sa.Column('batch_no', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('state', sa.Text().with_variant(sa.Text(collation='C'), 'postgresql'), nullable=False),
     sa.Column('source', sa.Text().with_variant(sa.Text(collation='C'), 'postgresql'), nullable=False),
+    sa.Column('request', sa.Text().with_variant(sa.Text(collation='C'), 'postgresql'), nullable=False),
     sa.Column('window_start_us', sa.BigInteger(), nullable=True),
     sa.Column('window_end_us', sa.BigInteger(), nullable=False),
     sa.Column('load_no', sa.BigInteger(), nullable=False),
@@ -35,6 +36,7 @@ def upgrade() -> None:
     sa.Column('quarantined', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('batch_no', name=op.f('pk_batches'))
     )
+    op.create_index(op.f('ix_batches_request'), 'batches', ['request'], unique=False)
     op.create_table('carry',
     sa.Column('team_id', sa.Text().with_variant(sa.Text(collation='C'), 'postgresql'), nullable=False),
     sa.Column('cycle_start_us', sa.BigInteger(), autoincrement=False, nullable=False),
