@@ -9,9 +9,10 @@ import pandas as pd
 
 from billing.core.cycles import cycles_from, first_start_us
 from billing.core.drawdown import Draw
-from billing.core.rating import Opening, Rated, TeamPlan, rate
+from billing.core.rating import Rated, rate
 from billing.core.reference import FOREVER_US, NO_TOKENS, TABLES, Column, ColumnKind, Reference
-from billing.core.spans import NOTHING_USED
+from billing.core.spans import NOTHING_USED, Opening
+from billing.core.streams import TeamPlan
 from billing.core.terms import Terms, subscriptions_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

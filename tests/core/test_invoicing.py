@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from billing.core.cycles import CycleSpan
 from billing.core.invoicing import Buyers, DraftInvoice, draft_invoices, in_issue_order, invoice_number, issue_date
-from billing.core.model import ParkedReason
-from billing.core.rating import DRAW_COLUMNS, Parked
+from billing.core.model import Parked, ParkedReason
+from billing.core.rating import DRAW_COLUMNS
 
 from .small_reference import SmallReference, micro, us
 

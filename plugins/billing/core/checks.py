@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from billing.core.errors import ConservationBroken, Finding
 from billing.core.frames import rows
 from billing.core.invoicing import DraftInvoice
@@ -19,10 +17,12 @@ def units_are_drawn_once(rated: Rated) -> list[Finding]:
     """Every charged unit has exactly one payer, or is unfunded (rules 5.1, 5.5)."""
     charged = rated.carry[rated.carry["billing"] == "rated"].groupby(_KEY)["charged_units"].sum()
     drawn = rated.draws[rated.draws["source"] != Kind.CAPACITY].groupby(_KEY)["charged_units"].sum()
-    both = pd.concat([charged, drawn], axis=1, keys=["charged", "drawn"]).fillna(0)
+    # Filled as integers: a float would hide a difference beyond 2^53 units.
+    keys = charged.index.union(drawn.index)
+    charged, drawn = charged.reindex(keys, fill_value=0), drawn.reindex(keys, fill_value=0)
     return [
-        Finding(file="draws", message=f"{key}: {row.charged} units charged, {row.drawn} drawn")
-        for key, row in both[both["charged"] != both["drawn"]].iterrows()
+        Finding(file="draws", message=f"{key}: {charged[key]} units charged, {drawn[key]} drawn")
+        for key in keys[charged.to_numpy() != drawn.to_numpy()]
     ]
 
 

@@ -18,6 +18,8 @@ from billing.core.zones import zone
 
 # No zone's clock has ever been moved by more than a day at once (Pacific/Apia 2011, Manila 1844).
 _LONGEST_JUMP = timedelta(hours=26)
+# The calendar ends with the year 9999; no cycle ends in its last month.
+_LAST_MONTH = 9999 * 12 + 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,12 @@ def next_anniversary_us(zone_name: str, purchased_at_us: int, after_us: int) -> 
     bought = local_date(zone_name, purchased_at_us)
     reached = local_date(zone_name, after_us)
     months = max(1, (reached.year - bought.year) * 12 + reached.month - bought.month - 1)
-    while True:
+    while bought.year * 12 + bought.month + months <= _LAST_MONTH:
         boundary = start_of_local_day_us(zone_name, anniversary(bought, months))
         if boundary > after_us:
             return boundary
         months += 1
+    return FOREVER_US
 
 
 def period_start_us(zone_name: str, purchased_at_us: int, at_us: int) -> int:
@@ -122,7 +125,7 @@ def anchor_at(subscriptions: Sequence[Subscription], at_us: int) -> Subscription
     bought = [s for s in subscriptions if s.kind is Kind.PAYG and s.purchased_at_us <= at_us]
     if bought:
         return max(bought, key=lambda s: (s.purchased_at_us, s.subscription_id))
-    return min(subscriptions, key=lambda s: (s.purchased_at_us, s.kind is not Kind.PAYG, s.subscription_id))
+    return min(subscriptions, key=lambda s: (s.purchased_at_us, s.subscription_id))
 
 
 def active_payg(subscriptions: Sequence[Subscription], at_us: int) -> Subscription | None:

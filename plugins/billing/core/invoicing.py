@@ -13,9 +13,8 @@ import pandas as pd
 from billing.core.cycles import CycleSpan, local_date
 from billing.core.frames import rows
 from billing.core.instants import to_us
-from billing.core.model import Kind, ParkedReason, TaxTreatment
-from billing.core.quantity import decimal_of_micro, fits_int64, minor_digits, multiply, round_half_up
-from billing.core.rating import Parked
+from billing.core.model import Kind, Parked, ParkedReason, TaxTreatment
+from billing.core.quantity import decimal_of_micro, fits_int64, minor_digits, multiply, round_half_up, total
 from billing.core.reference import Reference
 from billing.core.tax import TaxRates, tax_treatment
 
@@ -127,8 +126,8 @@ def _draft(
         )
         for (api, price), units in _units_by_line(draws)
     )
-    net = sum((line.net for line in lines), Decimal(0).scaleb(-digits))
-    tax = round_half_up(multiply(net, treatment.percent).scaleb(-2), digits)
+    net = total((line.net for line in lines), digits)
+    tax = round_half_up(multiply(multiply(net, treatment.percent), Decimal("0.01")), digits)
     return DraftInvoice(
         team_id=team_id,
         customer_id=customer_id,
@@ -139,7 +138,7 @@ def _draft(
         net=net,
         tax_treatment=treatment,
         tax=tax,
-        total=net + tax,
+        total=total((net, tax), digits),
     )
 
 

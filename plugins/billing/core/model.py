@@ -82,6 +82,15 @@ class Cycle:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """A cycle that cannot be billed honestly, and why (rule 3.8)."""
+
+    team_id: str
+    cycle_start_us: int
+    reason: ParkedReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Seller:
     """Who bills: one per home."""
 

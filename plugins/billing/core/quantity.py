@@ -7,7 +7,7 @@ data contract, "Decimals".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
 from types import MappingProxyType
 
@@ -81,6 +81,14 @@ def round_half_up(amount: Decimal, digits: int) -> Decimal:
 def multiply(left: Decimal | int, right: Decimal) -> Decimal:
     """An exact product; more digits than 60 would raise ``decimal.Inexact`` rather than lose one."""
     return _TRAPPING.multiply(Decimal(left), right)
+
+
+def total(amounts: Iterable[Decimal], digits: int) -> Decimal:
+    """The exact sum of amounts with ``digits`` decimals, whatever the process's own decimal context is."""
+    sum_ = Decimal(0).scaleb(-digits)
+    for amount in amounts:
+        sum_ = _TRAPPING.add(sum_, amount)
+    return sum_
 
 
 def fits_int64(value: int) -> bool:

@@ -15,67 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from billing.core.asof import AsOf, Int64s
-from billing.core.attribution import places
-from billing.core.cycles import CycleSpan, active_payg
-from billing.core.drawdown import Demand, Draw, Drawn, draw_span, order_can_matter, use_capacity
+from billing.core.asof import Int64s
+from billing.core.capacity import CARRY_COLUMNS, count_capacity
+from billing.core.cycles import active_payg
+from billing.core.drawdown import Demand, Draw, Drawn, draw_span, order_can_matter
 from billing.core.metering import NO_SIZE, meter, overflowing
-from billing.core.model import ApiBilling, Kind, ParkedReason, Subscription
+from billing.core.model import ApiBilling, Parked, ParkedReason, Subscription
 from billing.core.reference import NO_TOKENS
-from billing.core.spans import TeamBalances, Used, balance_of, capacity_cuts, cut_instants, payer
-from billing.core.terms import Grant, TeamTerms, Terms
+from billing.core.spans import Opening, TeamBalances, Used, cut_instants, payer
+from billing.core.streams import Stream, TeamPlan, planned_cycles, stream_of
+from billing.core.terms import TeamTerms, Terms
 
-CARRY_COLUMNS = (
-    "team_id",
-    "cycle_start_us",
-    "api",
-    "billing",
-    "opening_micro",
-    "usage_micro",
-    "late_usage_micro",
-    "charged_units",
-    "closing_micro",
-)
 DRAW_COLUMNS = ("team_id", "cycle_start_us", *Draw._fields, "charged_units", "tokens_micro")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TeamPlan:
-    """What of one team is to be rated: ``cycles`` in order, without gap. ``pinned_batch`` is that of its last close
-    (0 before the first): what had come by then and occurred before the first of ``cycles`` is billed already."""
-
-    team_id: str
-    cycles: tuple[CycleSpan, ...]
-    pinned_batch: int
-
-    @property
-    def start_us(self) -> int:
-        """Where its first open cycle begins."""
-        return self.cycles[0].start_us
-
-    @property
-    def until_us(self) -> int:
-        """Where the last cycle to be rated ends."""
-        return self.cycles[-1].end_us
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Opening:
-    """Where closed cycles left a shard: ``carry_micro`` by (team_id, api), negative for a credit, and what is used of
-    balances.
-    """
-
-    carry_micro: Mapping[tuple[str, str], int]
-    used: Used
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parked:
-    """A cycle that cannot be billed honestly, and why (rule 3.8)."""
-
-    team_id: str
-    cycle_start_us: int
-    reason: ParkedReason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,31 +43,6 @@ class Rated:
     troubles: tuple[Parked, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Stream:
-    """Unbilled events of many teams in their order (rule 4.2); every array is of shape (events,).
-
-    ``team`` is the place in the plans, ``api`` in the terms' APIs, ``cycle`` in the list of all planned cycles.
-    """
-
-    team: Int64s
-    api: Int64s
-    effective_us: Int64s
-    occurred_us: Int64s
-    quantity_micro: Int64s
-    cycle: Int64s
-
-    @property
-    def late(self) -> npt.NDArray[np.bool_]:
-        """Late usage: its effective instant is not when it occurred (rule 3.5)."""
-        differs: npt.NDArray[np.bool_] = self.effective_us != self.occurred_us
-        return differs
-
-    def take(self, rows: npt.NDArray[np.generic]) -> _Stream:
-        """The same of some rows (a mask or row numbers)."""
-        return _Stream(**{name: getattr(self, name)[rows] for name in self.__slots__})
-
-
 def rate(terms: Terms, plans: Sequence[TeamPlan], events: pd.DataFrame, opening: Opening) -> Rated:
     """Rate the planned cycles.
 
@@ -124,17 +50,17 @@ def rate(terms: Terms, plans: Sequence[TeamPlan], events: pd.DataFrame, opening:
     accepted events of these teams, in any order; those already billed or not effective in the planned cycles are
     left aside.
     """
-    stream = _stream(terms, plans, events)
+    stream = stream_of(terms, plans, events)
     billing = np.array([b.value for b in terms.billing], dtype=object)
     rated = stream.take(billing[stream.api] == ApiBilling.RATED) if len(stream.api) else stream
     capacity = stream.take(billing[stream.api] == ApiBilling.CAPACITY) if len(stream.api) else stream
     carry, completions, troubles = _charge_units(terms, plans, rated, opening)
     draws = _draw_units(terms, plans, completions, opening.used)
-    capacity_carry, capacity_draws = _count_capacity(terms, plans, capacity, opening)
+    capacity_carry, capacity_draws, beyond = count_capacity(terms, plans, capacity, opening)
     return Rated(
         carry=pd.concat([carry, capacity_carry], ignore_index=True) if len(capacity_carry) else carry,
         draws=_draw_frame(plans, [*draws, *capacity_draws]),
-        troubles=tuple(troubles),
+        troubles=(*troubles, *beyond),
     )
 
 
@@ -158,66 +84,17 @@ def first_troubles(troubles: Sequence[Parked]) -> list[Parked]:
     return list(found.values())
 
 
-def _planned_cycles(plans: Sequence[TeamPlan]) -> tuple[Int64s, Int64s]:
-    """All planned cycles in order: the place of the team and the start, shapes (cycles,)."""
-    team = np.repeat(np.arange(len(plans)), [len(p.cycles) for p in plans])
-    start = np.array([c.start_us for p in plans for c in p.cycles], dtype=np.int64)
-    return team.astype(np.int64), start
-
-
-def _stream(terms: Terms, plans: Sequence[TeamPlan], events: pd.DataFrame) -> _Stream:
-    team = places(events["team_id"], [p.team_id for p in plans])
-    start = np.array([p.start_us for p in plans] + [0], dtype=np.int64)[team]
-    until = np.array([p.until_us for p in plans] + [0], dtype=np.int64)[team]
-    pinned = np.array([p.pinned_batch for p in plans] + [0], dtype=np.int64)[team]
-    occurred = events["occurred_at_us"].to_numpy(dtype=np.int64)
-    effective = np.maximum(occurred, start)
-    unbilled = (occurred >= start) | (events["batch_no"].to_numpy() > pinned)
-    rows = np.flatnonzero((team >= 0) & unbilled & (effective < until))
-    rows = rows[_event_order(team[rows], effective[rows], occurred[rows], events.iloc[rows])]
-    cycle_team, cycle_start = _planned_cycles(plans)
-    return _Stream(
-        team=team[rows],
-        api=places(events["api"], terms.apis)[rows],
-        effective_us=effective[rows],
-        occurred_us=occurred[rows],
-        quantity_micro=events["quantity_micro"].to_numpy(dtype=np.int64)[rows],
-        cycle=AsOf(cycle_team, cycle_start, len(plans)).row_at(team[rows], effective[rows]),
-    )
-
-
-def _event_order(team: Int64s, effective: Int64s, occurred: Int64s, events: pd.DataFrame) -> Int64s:
-    """Rows by team, then by (effective instant, occurred_at, corrections first, event_id) (rule 4.2).
-
-    Ids are compared only where everything else is equal: they are slow to sort and rarely decide.
-    """
-    ordinary = ~events["is_correction"].to_numpy(dtype=bool)
-    order = np.lexsort((ordinary, occurred, effective, team))
-    tied = np.ones(max(len(order) - 1, 0), dtype=bool)
-    for key in (team, effective, occurred, ordinary):
-        ordered = key[order]
-        tied &= ordered[1:] == ordered[:-1]
-    if tied.any():
-        in_tie = np.append(tied, False) | np.insert(tied, 0, False)
-        places_in_tie = np.flatnonzero(in_tie)
-        group = np.cumsum(np.append(True, ~tied))[places_in_tie]
-        ids = events["event_id"].to_numpy(dtype=object)[order[places_in_tie]]
-        by_id = sorted(range(len(ids)), key=lambda k: (group[k], ids[k]))
-        order[places_in_tie] = order[places_in_tie][by_id]
-    return order
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Completions:
     """Events that completed units, in their order; shapes (completions,)."""
 
-    stream: _Stream
+    stream: Stream
     units: Int64s
     rate_row: Int64s
 
 
 def _charge_units(
-    terms: Terms, plans: Sequence[TeamPlan], stream: _Stream, opening: Opening
+    terms: Terms, plans: Sequence[TeamPlan], stream: Stream, opening: Opening
 ) -> tuple[pd.DataFrame, _Completions, list[Parked]]:
     """Section 4: the carry frame, what completed, and cycles that cannot be rated."""
     keys, opening_micro = _accumulators(terms, plans, stream, opening.carry_micro)
@@ -239,7 +116,7 @@ def _charge_units(
 
 
 def _accumulators(
-    terms: Terms, plans: Sequence[TeamPlan], stream: _Stream, carry_micro: Mapping[tuple[str, str], int]
+    terms: Terms, plans: Sequence[TeamPlan], stream: Stream, carry_micro: Mapping[tuple[str, str], int]
 ) -> tuple[Int64s, Int64s]:
     """The accumulators at work, as sorted ``team * apis + api``, with their opening carry: shapes (accumulators,)."""
     team_place = {p.team_id: place for place, p in enumerate(plans)}
@@ -259,7 +136,7 @@ def _accumulators(
 
 
 def _troubles(
-    plans: Sequence[TeamPlan], stream: _Stream, reason: ParkedReason, where: npt.NDArray[np.bool_]
+    plans: Sequence[TeamPlan], stream: Stream, reason: ParkedReason, where: npt.NDArray[np.bool_]
 ) -> list[Parked]:
     cycles = [(p.team_id, c.start_us) for p in plans for c in p.cycles]
     return [
@@ -270,7 +147,7 @@ def _troubles(
 def _carry_frame(
     terms: Terms,
     plans: Sequence[TeamPlan],
-    stream: _Stream,
+    stream: Stream,
     keys: Int64s,
     opening_micro: Int64s,
     accumulator: Int64s,
@@ -279,7 +156,7 @@ def _carry_frame(
     carry_after: Int64s,
 ) -> pd.DataFrame:
     """A row per accumulator and planned cycle with any event, or an opening or closing that is not zero."""
-    cycle_team, cycle_start = _planned_cycles(plans)
+    cycle_team, cycle_start = planned_cycles(plans)
     first_cycle = np.searchsorted(cycle_team, np.arange(len(plans)))
     cycles_of = np.array([len(p.cycles) for p in plans], dtype=np.int64)
     key_team, key_api = keys // max(len(terms.apis), 1), keys % max(len(terms.apis), 1)
@@ -354,7 +231,7 @@ def _draw_team(
     return result
 
 
-def _late_payers(team: TeamTerms, stream: _Stream, rows: slice) -> dict[int, Subscription]:
+def _late_payers(team: TeamTerms, stream: Stream, rows: slice) -> dict[int, Subscription]:
     """For late completions, by row: the ``payg`` under which the usage occurred (rule 5.1)."""
     if not team.payg:
         return {}
@@ -396,57 +273,6 @@ def _summed(demands: Sequence[Demand]) -> list[Demand]:
     for demand in demands:
         sums[demand._replace(units=0)] += demand.units
     return [key._replace(units=units) for key, units in sums.items()]
-
-
-def _count_capacity(
-    terms: Terms, plans: Sequence[TeamPlan], stream: _Stream, opening: Opening
-) -> tuple[pd.DataFrame, list[tuple[int, int, Drawn]]]:
-    """Rule 5.6 for every team and resource: carry rows (closing is minus the credit) and draws of the quantity used."""
-    carry: list[tuple[object, ...]] = []
-    draws: list[tuple[int, int, Drawn]] = []
-    by_place = [api for api, b in enumerate(terms.billing) if b is ApiBilling.CAPACITY]
-    team_of = {p.team_id: place for place, p in enumerate(plans)}
-    open_credit = {(team_of[t], a) for (t, a), micro in opening.carry_micro.items() if micro and t in team_of}
-    at_work = set(zip(stream.team.tolist(), stream.api.tolist(), strict=True))
-    at_work |= {(t, terms.apis.index(a)) for t, a in open_credit if a in terms.apis and terms.apis.index(a) in by_place}
-    for place, api in sorted(at_work):
-        plan, name = plans[place], terms.apis[api]
-        mine = stream.take(np.flatnonzero((stream.team == place) & (stream.api == api)))
-        credit = -opening.carry_micro.get((plan.team_id, name), 0)
-        grants = [g for g in terms.teams[plan.team_id].capacity_grants if g.api == name]
-        rows, drawn = _count_resource(plan, name, grants, mine, credit, opening.used)
-        carry += rows
-        draws += [(place, start, one) for start, one in drawn]
-    return pd.DataFrame(carry, columns=list(CARRY_COLUMNS)), draws
-
-
-def _count_resource(
-    plan: TeamPlan, api: str, grants: Sequence[Grant], stream: _Stream, credit: int, used: Used
-) -> tuple[list[tuple[object, ...]], list[tuple[int, Drawn]]]:
-    balances = {g.grant_id: balance_of(g, used) for g in grants}
-    cuts = np.array(capacity_cuts(grants), dtype=np.int64)
-    carry: list[tuple[object, ...]] = []
-    draws: list[tuple[int, Drawn]] = []
-    for cycle in plan.cycles:
-        opened, before = credit, {key: b.used_micro for key, b in balances.items()}
-        low, high = np.searchsorted(stream.effective_us, [cycle.start_us, cycle.end_us])
-        span = np.searchsorted(cuts, stream.effective_us[low:high], side="right")
-        for part in np.split(np.arange(low, high), np.flatnonzero(np.diff(span)) + 1):
-            if len(part):
-                at_us = int(stream.effective_us[part[0]])
-                valid = [balances[g.grant_id] for g in grants if g.valid_at(at_us)]
-                quantities = stream.quantity_micro[part].tolist()
-                credit = use_capacity(quantities if min(quantities) < 0 else [sum(quantities)], valid, credit)
-        late = sum(stream.quantity_micro[low:high][stream.late[low:high]].tolist())
-        if high > low or opened or credit:
-            usage = sum(stream.quantity_micro[low:high].tolist())
-            carry.append(
-                (plan.team_id, cycle.start_us, api, ApiBilling.CAPACITY.value, -opened, usage, late, 0, -credit)
-            )
-        for key, balance in balances.items():
-            if taken := balance.used_micro - before[key]:
-                draws.append((cycle.start_us, Drawn(Draw(api, Kind.CAPACITY, balance.subscription_id, key), 0, taken)))
-    return carry, draws
 
 
 def _draw_frame(plans: Sequence[TeamPlan], draws: Sequence[tuple[int, int, Drawn]]) -> pd.DataFrame:

@@ -25,6 +25,16 @@ class Used:
     granted_micro: Mapping[str, int]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """Where closed cycles left a shard: ``carry_micro`` by (team_id, api), negative for a credit, and what is used of
+    balances.
+    """
+
+    carry_micro: Mapping[tuple[str, str], int]
+    used: Used
+
+
 NOTHING_USED = Used(free_units={}, granted_micro={})
 
 

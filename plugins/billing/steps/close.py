@@ -20,9 +20,11 @@ from billing.core.errors import DataRefused, Finding
 from billing.core.frames import rows
 from billing.core.instants import format_us, from_us, to_us
 from billing.core.invoicing import Buyers, draft_invoices, in_issue_order, issue_date
-from billing.core.model import Kind, ParkedReason
-from billing.core.rating import Opening, Parked, Rated, TeamPlan, first_troubles, rate, without_parked
+from billing.core.model import Kind, Parked, ParkedReason
+from billing.core.rating import Rated, first_troubles, rate, without_parked
 from billing.core.reference import Reference
+from billing.core.spans import Opening
+from billing.core.streams import TeamPlan
 from billing.core.terms import Terms, subscriptions_of
 from billing.core.zones import TZDATA_VERSION
 from billing.steps import commit_points

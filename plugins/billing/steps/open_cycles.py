@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 
 from billing.core.balances import used_with
 from billing.core.cycles import CycleSpan, first_start_us
-from billing.core.rating import Opening, TeamPlan, rate
+from billing.core.rating import rate
 from billing.core.reference import Reference
-from billing.core.spans import Used
+from billing.core.spans import Opening, Used
+from billing.core.streams import TeamPlan
 from billing.core.terms import TeamTerms, Terms
 from billing.store.batches import committed
 from billing.store.home import Home

@@ -25,7 +25,8 @@ def reconcile(home: Home) -> tuple[int, ...]:
             row = {
                 "batch_no": number,
                 "state": VOID,
-                "source": "reconciled", "request": "",
+                "source": "reconciled",
+                "request": "",
                 "window_end_us": to_us(now),
                 "load_no": last_load(connection),
             }

@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, desc, func,
 
 from billing.core.cycles import CycleSpan, day_of, local_date
 from billing.core.instants import day_number
-from billing.core.model import Kind
-from billing.core.rating import Opening, Parked, Rated
-from billing.core.spans import Used
+from billing.core.model import Kind, Parked
+from billing.core.rating import Rated
+from billing.core.spans import Opening, Used
 from billing.store.database import insert_rows
 from billing.store.tables import carry, close_shards, closes, cycles, draws, parked
 
