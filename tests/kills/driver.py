@@ -1,10 +1,11 @@
 """Drive a scenario through the real command, remember how far it came, and die where told to.
 
-    python -m tests.kills.driver SCENARIO WORK [--database URL] [--kill POINT --time N]
+    python -m tests.kills.driver SCENARIO WORK [--database URL] [--kill POINT --time N] [--commands N]
 
 Each command that ended is written down in ``WORK/done``; started again, the driver goes on with the one that was
 interrupted, as an operator would who repeats the command that failed. ``--kill`` ends the process by SIGKILL when
-``POINT`` (``billing.steps.commit_points``) is reached for the N-th time in this process.
+``POINT`` (``billing.steps.commit_points``) is reached for the N-th time in this process. ``--commands N`` stops after
+the first N commands of the scenario.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--database")
     parser.add_argument("--kill")
     parser.add_argument("--time", type=int, default=1)
+    parser.add_argument("--commands", type=int)
     chosen = parser.parse_args()
     if chosen.kill:
         _die_at(chosen.kill, chosen.time)
@@ -56,9 +58,11 @@ def main() -> None:
     where = ["--home", str((chosen.work / "home").absolute())]
     where += ["--database", chosen.database] if chosen.database else []
     os.chdir(chosen.scenario)
-    for number, line in enumerate(commands(Path())[reached:], start=reached + 1):
+    for number, line in enumerate(commands(Path())[reached : chosen.commands], start=reached + 1):
         _run([*where, *line])
         done.write_text(str(number))
+    if chosen.commands:
+        return
     _run([*where, "export", str(chosen.work.absolute() / "out")])
     _run([*where, "status"])
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from billing.core.errors import ConservationBroken, NotFound
 from billing.documents.errors import TemplateBroken
+from billing.documents.renderer import Renderer
 from billing.steps.invoices import list_invoices, read_invoices
 from billing.steps.render import copy_documents, render, render_close, unrendered
 from billing.steps.status import status
@@ -113,6 +114,24 @@ def test_a_template_change_never_alters_an_old_document(shop: Shop, tmp_path: Pa
     with shop.home.database.read() as connection:
         bundles = set(connection.execute(select(documents.c.bundle)).scalars())
     assert len(bundles) == 2
+
+
+def test_the_bundle_of_a_document_can_be_put_together_again(shop: Shop, tmp_path: Path) -> None:
+    """Rule 7.1: the same PDF byte for byte, of what is kept alone, whatever became of the folder of templates."""
+    invoiced(shop)
+    render(shop.home, unrendered(shop.home), copy_of_templates(tmp_path / "invoices"))
+    with shop.home.database.read() as connection:
+        row = connection.execute(select(documents).order_by(documents.c.number)).first()
+    assert row
+    kept = shop.home.bundles
+    listed = kept.read(f"{row.bundle[:2]}/{row.bundle}.sha256", row.bundle).decode().splitlines()
+    files = {}
+    for digest, path in (line.split("  ", 1) for line in listed):
+        files[path] = kept.read(f"{digest[:2]}/{digest}{Path(path).suffix}", digest)
+    renderer = Renderer.from_bundle(files)
+    (invoice,) = read_invoices(shop.home, [row.number])
+    assert renderer.render(invoice) == pdfs(shop)[row.number]
+    assert renderer.recorded_versions() == json.loads(row.versions)
 
 
 def test_a_tampered_document_is_found_when_it_is_read(shop: Shop, tmp_path: Path) -> None:

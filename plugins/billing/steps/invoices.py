@@ -20,6 +20,9 @@ from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.tables import cycles, documents, invoice_lines, invoices
 
+# A statement of PostgreSQL takes 65,535 parameters at most.
+_NUMBERS_AT_ONCE = 1_000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InvoiceListed:
@@ -47,13 +50,15 @@ def list_invoices(home: Home) -> list[InvoiceListed]:
 
 def read_invoices(home: Home, numbers: Sequence[str]) -> list[Invoice]:
     """Issued invoices, complete, in the order asked for. Raises ``NotFound`` for a number that was never issued."""
+    heads: dict[str, Row[Any]] = {}
+    lines: dict[str, list[Row[Any]]] = {}
     with home.database.read() as connection:
-        heads = {row.number: row for row in _heads(connection, numbers)}
-        lines: dict[str, list[Row[Any]]] = {}
-        for row in connection.execute(
-            select(invoice_lines).where(invoice_lines.c.number.in_(numbers)).order_by(invoice_lines.c.line_no)
-        ):
-            lines.setdefault(row.number, []).append(row)
+        for low in range(0, len(numbers), _NUMBERS_AT_ONCE):
+            some = numbers[low : low + _NUMBERS_AT_ONCE]
+            heads |= {row.number: row for row in _heads(connection, some)}
+            query = select(invoice_lines).where(invoice_lines.c.number.in_(some)).order_by(invoice_lines.c.line_no)
+            for row in connection.execute(query):
+                lines.setdefault(row.number, []).append(row)
     missing = [number for number in numbers if number not in heads]
     if missing:
         raise NotFound(f"No invoice {missing[0]} was ever issued; `billing invoices list` names them all.")

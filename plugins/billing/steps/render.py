@@ -46,8 +46,7 @@ def render(home: Home, numbers: Sequence[str], templates: Path, progress: Progre
     if not numbers:
         return RenderSummary(rendered=(), failed=())
     renderer = Renderer.open(templates)
-    for path, content in renderer.bundle_files().items():
-        home.bundles.put_bytes(content, Path(path).suffix)
+    _keep_bundle(home, renderer)
     rendered: list[str] = []
     failed: list[tuple[str, str]] = []
     for done, one in enumerate(renderer.render_each(read_invoices(home, numbers))):
@@ -77,6 +76,15 @@ def copy_documents(home: Home, folder: Path) -> int:
     for row in rows:
         (folder / f"{row.number.replace('/', '_')}.pdf").write_bytes(home.documents.read(row.path, row.sha256))
     return len(rows)
+
+
+def _keep_bundle(home: Home, renderer: Renderer) -> None:
+    """Every file under its hash, and the list of them, whose own hash is the bundle's (rule 7.1)."""
+    lines = []
+    for path, content in sorted(renderer.bundle_files().items()):
+        stored = home.bundles.put_bytes(content, Path(path).suffix)
+        lines.append(f"{stored.sha256}  {path}\n")
+    home.bundles.put_bytes("".join(lines).encode(), ".sha256")
 
 
 def _record(home: Home, number: str, stored: Stored, renderer: Renderer) -> None:
