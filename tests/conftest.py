@@ -24,6 +24,12 @@ def pytest_configure() -> None:
     os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many random histories ``tests/test_histories.py`` runs, and from which seed on."""
+    parser.addoption("--histories", type=int, default=40, help="random histories to compare with the slow model")
+    parser.addoption("--first-seed", type=int, default=0, help="the seed of the first of them")
+
+
 def pytest_unconfigure() -> None:
     """Airflow's home goes with the tests."""
     shutil.rmtree(os.environ["AIRFLOW_HOME"], ignore_errors=True)

@@ -21,7 +21,6 @@ from billing.core.errors import BillingError
 from billing.core.instants import format_instant, format_us, from_us, parse_instant_us
 from billing.settings import Settings
 from billing.steps import progress as steps_progress
-from billing.steps.homes import SETTINGS, home_at
 
 if TYPE_CHECKING:
     from billing.store.home import Home
@@ -83,6 +82,8 @@ def _main(
 
 @contextmanager
 def _home(context: typer.Context, *, check: bool = True) -> Iterator[tuple[Home, Settings]]:
+    from billing.steps.homes import home_at
+
     settings = Settings.read(*context.obj)
     home = home_at(settings.home, settings.database_url)
     try:
@@ -148,7 +149,7 @@ def init(context: typer.Context) -> None:
 @app.command()
 def configure(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(SETTINGS)}.")],
+    name: Annotated[str, typer.Argument(help="close_lag_seconds (3600) or max_units_per_cycle.")],
     value: Annotated[int, typer.Argument(help="A whole number.")],
 ) -> None:
     """Set how this home bills, from the next close on."""
@@ -357,6 +358,7 @@ def simulate(
 
     The scratch home is gone afterwards; with --database it uses that database, which must be empty.
     """
+    from billing.steps.homes import home_at
     from billing.steps.simulate import simulate as run
 
     settings, database_url = Settings.read(), context.obj[1]

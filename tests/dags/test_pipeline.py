@@ -142,7 +142,8 @@ def test_refused_data_fails_at_once_and_says_why(airflow: LocalAirflow, books: P
 REFERENCE = {
     "seller": "legal_name,address_line1,postal_code,city,country,vat_id,invoice_prefix,time_zone,iban,email\n"
     "Example SAS,1 rue Exemple,75002,Paris,FR,FR40303265045,INV,Europe/Paris,,billing@example.com\n",
-    "customers": "customer_id,legal_name,address_line1,address_line2,postal_code,city,region,country,vat_id,email,locale\n"
+    "customers": "customer_id,legal_name,address_line1,address_line2,postal_code,city,region,"
+    "country,vat_id,email,locale\n"
     "c1,Atelier,2 rue B,,69002,Lyon,,FR,,ap@example.com,fr-FR\n",
     "teams": "team_id,customer_id,name\nt1,c1,Team\n",
     "hubs": "hub_id,name\nh1,Hub\n",

@@ -24,7 +24,7 @@ from .folders import load
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 # Rule 6.1: "ISO 4217, not CLDR". CLDR drops the minor unit of these, ISO keeps it.
-CLDR_DROPS = set(["AFN", "ALL", "IQD", "IRR", "KPW", "LAK", "LBP", "MGA", "MMK", "RSD", "SLL", "SOS", "SYP", "YER"])
+CLDR_DROPS = {"AFN", "ALL", "IQD", "IRR", "KPW", "LAK", "LBP", "MGA", "MMK", "RSD", "SLL", "SOS", "SYP", "YER"}
 
 
 def test_minor_digits_agree_with_cldr_except_where_iso_is_known_to_differ():

@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -40,7 +41,15 @@ def commands(scenario: Path) -> list[list[str]]:
     return lines
 
 
-def main() -> None:
+def drive(arguments: Sequence[str], said: Path) -> None:
+    """``main`` in a process that was forked for it: its output goes into a file."""
+    with said.open("ab") as handle:
+        os.dup2(handle.fileno(), 1)
+        os.dup2(handle.fileno(), 2)
+    main(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is left of the scenario."""
     parser = argparse.ArgumentParser()
     parser.add_argument("scenario", type=Path)
@@ -49,7 +58,7 @@ def main() -> None:
     parser.add_argument("--kill")
     parser.add_argument("--time", type=int, default=1)
     parser.add_argument("--commands", type=int)
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     if chosen.kill:
         _die_at(chosen.kill, chosen.time)
     chosen.work.mkdir(exist_ok=True)

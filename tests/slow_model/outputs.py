@@ -53,7 +53,7 @@ def write_tables(tables, folder):
     """Write {file name: rows} as CSV files."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
-        with open(Path(folder) / name, "w", newline="", encoding="utf-8") as handle:
+        with (Path(folder) / name).open("w", newline="", encoding="utf-8") as handle:
             csv.writer(handle, lineterminator="\n").writerows(rows)
 
 

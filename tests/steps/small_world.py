@@ -38,7 +38,12 @@ REFERENCE: Mapping[str, Sequence[str]] = {
     "hub_teams": [f"h1,t1,{ALWAYS},", f"h2,t2,{ALWAYS},"],
     "apps": ["a1,App One", "a2,App Two"],
     "app_hubs": [f"a1,h1,{ALWAYS},", f"a2,h2,{ALWAYS},"],
-    "apis": ["render,Rendering,minute,rated", "translate,Translation,job,rated", "browse,,call,unrated", "seats,,seat,capacity"],
+    "apis": [
+        "render,Rendering,minute,rated",
+        "translate,Translation,job,rated",
+        "browse,,call,unrated",
+        "seats,,seat,capacity",
+    ],
     "unit_rates": [f"render,{ALWAYS},20,1", f"translate,{ALWAYS},1,"],
     "unit_prices": [f"render,EUR,{ALWAYS},1.15", f"translate,EUR,{ALWAYS},2.4"],
     "subscriptions": [

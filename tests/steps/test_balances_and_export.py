@@ -73,7 +73,10 @@ def test_balances_of_an_empty_home_are_none(shop: Shop) -> None:
 
 def test_a_parked_team_keeps_its_balances(shop: Shop) -> None:
     """A debit is never stranded by a failed invoice (flexprice #2390)."""
-    shop.load(tax_rates=["FR,2000-01-01,20"], customers=[REFERENCE["customers"][0], REFERENCE["customers"][1].replace("DE136695976", "")])
+    shop.load(
+        tax_rates=["FR,2000-01-01,20"],
+        customers=[REFERENCE["customers"][0], REFERENCE["customers"][1].replace("DE136695976", "")],
+    )
     shop.ingest(*JULY, "e5,2026-07-07T00:00:00Z,a2,translate,1,,", now="08-02")
     before = shop.balances("08-01")
     assert [p.team_id for p in shop.close("08-02").parked] == ["t2"]
@@ -132,4 +135,10 @@ def test_only_what_is_closed_is_exported(shop: Shop) -> None:
     assert [len(exported[name]) for name in ("cycles", "carry", "charges", "invoices", "invoice_lines")] == [0] * 5
     issue(shop.home, close_no)
     exported = shop.export()
-    assert [len(exported[name]) for name in ("cycles", "carry", "charges", "invoices", "invoice_lines")] == [2, 2, 3, 1, 1]
+    assert [len(exported[name]) for name in ("cycles", "carry", "charges", "invoices", "invoice_lines")] == [
+        2,
+        2,
+        3,
+        1,
+        1,
+    ]

@@ -53,7 +53,9 @@ def test_the_lag_is_configurable(shop: Shop) -> None:
 def test_an_earlier_as_of_than_the_last_is_refused(shop: Shop) -> None:
     july(shop)
     shop.close("08-02")
-    with pytest.raises(DataRefused, match=r"last close was as of 2026-08-02T00:00:00Z.*earlier one is refused \(rule 3.4\)"):
+    with pytest.raises(
+        DataRefused, match=r"last close was as of 2026-08-02T00:00:00Z.*earlier one is refused \(rule 3.4\)"
+    ):
         shop.close("2026-08-01T23:59:59.999999Z")
     assert shop.close("08-02").cycles == 0, "the same one is not earlier"
 
@@ -88,7 +90,12 @@ def test_all_cycles_that_are_due_close_in_order(shop: Shop) -> None:
     assert done.cycles == 12
     assert done.invoices == ("INV-2027-000001", "INV-2027-000002"), "by the year of issue, in the order of cycle end"
     carried = [row[3:5] + row[6:] for row in shop.export()["carry"] if row[0] == "t1"]
-    assert carried == [("0", "65", "3", "5"), *[("5", "0", "0", "5")] * 2, ("5", "20", "1", "5"), *[("5", "0", "0", "5")] * 2]
+    assert carried == [
+        ("0", "65", "3", "5"),
+        *[("5", "0", "0", "5")] * 2,
+        ("5", "20", "1", "5"),
+        *[("5", "0", "0", "5")] * 2,
+    ]
 
 
 def test_a_carry_over_survives_24_empty_cycles(shop: Shop) -> None:
@@ -261,9 +268,7 @@ GERMAN = {"customers": [REFERENCE["customers"][0], REFERENCE["customers"][1].rep
 def parked_july(shop: Shop) -> None:
     """Team t2 buys without a VAT id where no tax rate is known."""
     shop.load(tax_rates=NO_TAX, **GERMAN)
-    shop.ingest(
-        "e1,2026-07-05T00:00:00Z,a1,render,65,,", "e2,2026-07-06T00:00:00Z,a2,translate,3,,", now="08-02"
-    )
+    shop.ingest("e1,2026-07-05T00:00:00Z,a1,render,65,,", "e2,2026-07-06T00:00:00Z,a2,translate,3,,", now="08-02")
 
 
 def test_a_parked_team_keeps_its_state_uses_no_number_and_stops_nobody(shop: Shop) -> None:
@@ -308,9 +313,7 @@ def test_a_team_that_is_not_due_at_a_close_is_not_parked_by_it(shop: Shop) -> No
 def test_the_first_reason_is_given(shop: Shop) -> None:
     apis = [*REFERENCE["apis"], "new,,unit,rated"]
     shop.load(tax_rates=NO_TAX, apis=apis, **GERMAN)
-    shop.ingest(
-        "e2,2026-07-06T00:00:00Z,a2,translate,3,,", "e3,2026-07-06T00:00:00Z,a2,new,3,,", now="08-02"
-    )
+    shop.ingest("e2,2026-07-06T00:00:00Z,a2,translate,3,,", "e3,2026-07-06T00:00:00Z,a2,new,3,,", now="08-02")
     assert [p.reason.value for p in shop.close("08-02").parked] == ["no_unit_size"]
 
 
@@ -318,7 +321,10 @@ def test_a_configured_bound_parks_too(shop: Shop) -> None:
     july(shop)
     configure(shop.home, "max_units_per_cycle", 2)
     done = shop.close("08-02")
-    assert sorted((p.team_id, p.reason.value) for p in done.parked) == [("t1", "bound_exceeded"), ("t2", "bound_exceeded")]
+    assert sorted((p.team_id, p.reason.value) for p in done.parked) == [
+        ("t1", "bound_exceeded"),
+        ("t2", "bound_exceeded"),
+    ]
     configure(shop.home, "max_units_per_cycle", 3)
     assert shop.close("08-02").cycles == 2
 

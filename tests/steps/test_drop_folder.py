@@ -128,7 +128,15 @@ def test_the_same_name_with_new_bytes_is_a_new_file(shop: Shop, drop: Path) -> N
     assert (second.ingested.accepted, second.ingested.duplicates) == (1, 1)
 
 
-UNFINISHED = ["a.csv.part", "a.csv.tmp", ".a.csv", "a.txt", "a.csv.gz.part", ".incoming/a.csv", "x/.rsync-partial/a.csv"]
+UNFINISHED = [
+    "a.csv.part",
+    "a.csv.tmp",
+    ".a.csv",
+    "a.txt",
+    "a.csv.gz.part",
+    ".incoming/a.csv",
+    "x/.rsync-partial/a.csv",
+]
 
 
 @pytest.mark.parametrize("name", UNFINISHED)

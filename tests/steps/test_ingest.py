@@ -209,7 +209,9 @@ def test_of_two_that_claim_one_id_the_first_in_file_order_stands(shop: Shop) -> 
 def test_any_split_of_the_same_events_gives_the_same_bill(shop: Shop) -> None:
     """Units: "any split of the same accepted events into files, batches and runs between two closes, in any order"."""
     shop.load()
-    lines = [f"e{n},2026-07-{1 + n % 28:02d}T{n % 24:02d}:00:00Z,a{1 + n % 2},render,{n % 7 + 1}.25,," for n in range(60)]
+    lines = [
+        f"e{n},2026-07-{1 + n % 28:02d}T{n % 24:02d}:00:00Z,a{1 + n % 2},render,{n % 7 + 1}.25,," for n in range(60)
+    ]
     pieces = [lines[40:], lines[:13], lines[13:40]]
     shop.ingest(*pieces[0], now="08-01")
     ingest(shop.home, [shop.file(pieces[1]), shop.file(list(reversed(pieces[2])))], instant("08-02"))
@@ -254,7 +256,9 @@ def at_once(shop: Shop, *nows: str) -> list[tuple[int, int, int, int]]:
     shop.load()
     file = shop.file([f"e{n},2026-07-05T10:00:00Z,a1,render,1,," for n in range(500)])
     found = []
-    threads = [Thread(target=lambda now: found.append(ingest(shop.home, [file], instant(now))), args=(now,)) for now in nows]
+    threads = [
+        Thread(target=lambda now: found.append(ingest(shop.home, [file], instant(now))), args=(now,)) for now in nows
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -310,7 +314,7 @@ def test_an_ingest_into_a_lake_that_is_not_this_databases_is_refused(shop: Shop)
 
 def test_a_names_file_is_kept_as_it_was_named(shop: Shop) -> None:
     shop.load()
-    name = "dossier d'été/usage \U0001f600, \"n° 1\".csv"
+    name = 'dossier d\'été/usage \U0001f600, "n° 1".csv'
     shop.ingest("bad", now="08-02", name=name)
     assert shop.export()["rejected"] == [(name, "2", "bad_occurred_at")]
 

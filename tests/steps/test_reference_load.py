@@ -64,7 +64,13 @@ def test_a_load_is_refused_whole_with_every_error_of_every_file(shop: Shop) -> N
 def test_a_load_that_was_refused_can_be_mended_and_taken(shop: Shop) -> None:
     refused(shop, seller=[])
     done = shop.load()
-    assert (done.load_no, done.added, done.changed, done.removed, done.late) == (1, sum(map(len, REFERENCE.values())), 0, 0, ())
+    assert (done.load_no, done.added, done.changed, done.removed, done.late) == (
+        1,
+        sum(map(len, REFERENCE.values())),
+        0,
+        0,
+        (),
+    )
 
 
 def test_a_load_that_changes_nothing_takes_no_number(shop: Shop) -> None:

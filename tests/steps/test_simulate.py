@@ -118,7 +118,9 @@ def test_a_folder_without_steps_is_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_step_that_cannot_be_done_refuses_the_scenario(scenario: Path, tmp_path: Path, step: dict[str, object]) -> None:
+def test_a_step_that_cannot_be_done_refuses_the_scenario(
+    scenario: Path, tmp_path: Path, step: dict[str, object]
+) -> None:
     (scenario / "steps.json").write_text(json.dumps([*STEPS, step]))
     home = Home.at(tmp_path / "home")
     with pytest.raises(DataRefused):

@@ -39,21 +39,27 @@ def at(hour: int) -> datetime:
     return NOON + timedelta(hours=hour)
 
 
-def outcome(accepted: int, *, records: int | None = None, duplicates: tuple[tuple[int, int, int], ...] = (), bad: int = 0) -> Outcome:
+def outcome(
+    accepted: int, *, records: int | None = None, duplicates: tuple[tuple[int, int, int], ...] = (), bad: int = 0
+) -> Outcome:
     stored = Stored(sha256="0" * 64, size_bytes=10, path="00/0")
     dropped = sum(last - first + 1 for _, first, last in duplicates)
     total = accepted + bad + dropped if records is None else records
     return Outcome(
         files=(BatchFile(name="f.csv", stored=stored, records=total, arrived_at=NOON),),
         accepted=accepted,
-        quarantined=tuple(QuarantinedRecord(file_no=0, line=n, reason="unknown_api", raw=b"\xff\x00") for n in range(bad)),
+        quarantined=tuple(
+            QuarantinedRecord(file_no=0, line=n, reason="unknown_api", raw=b"\xff\x00") for n in range(bad)
+        ),
         duplicates=duplicates,
     )
 
 
 def begin(home: Home, start: int | None = None, end: int = 0) -> int:
     """Open a batch of the window from ``start`` to ``end`` hours after noon."""
-    return open_batch(home, source="test", request="", window=(None if start is None else at(start), at(end)), load_no=1, at=NOON)
+    return open_batch(
+        home, source="test", request="", window=(None if start is None else at(start), at(end)), load_no=1, at=NOON
+    )
 
 
 def commit(home: Home, number: int, what: Outcome | None = None) -> None:
@@ -77,7 +83,9 @@ def found(home: Home, through: int | None = None) -> tuple[datetime | None, list
     with home.database.read() as connection:
         complete = completeness(connection, pinnable(connection) if through is None else through)
     hours = [tuple((us - to_us(NOON)) // 3_600_000_000 for us in gap) for gap in complete.missing]
-    return (None if complete.through_us is None else NOON + timedelta(microseconds=complete.through_us - to_us(NOON))), hours  # type: ignore[return-value]
+    return (
+        None if complete.through_us is None else NOON + timedelta(microseconds=complete.through_us - to_us(NOON))
+    ), hours  # type: ignore[return-value]
 
 
 # --- exactly once ----------------------------------------------------------------------------------------------------
@@ -163,7 +171,9 @@ def test_a_number_that_only_the_lake_knows_stops_the_ingest_and_says_what_to_do(
         append(home, number, [f"e{number}"])
         commit(home, number, outcome(1))
     forget(home, 2)
-    with pytest.raises(ConservationBroken, match="The usage table holds batch 2.*restored.*`billing usage reconcile`, then ingest"):
+    with pytest.raises(
+        ConservationBroken, match="The usage table holds batch 2.*restored.*`billing usage reconcile`, then ingest"
+    ):
         begin(home)
     assert states(home) == {1: COMMITTED}, "nothing was begun"
     assert reconcile(home) == (2, 3)
@@ -266,7 +276,13 @@ def test_twenty_thousand_windows_are_quick(home: Home) -> None:
     row = {"state": COMMITTED, "source": "", "load_no": 1, "opened_at_us": 0}
     counts = dict.fromkeys(("records", "accepted", "duplicates", "quarantined"), 0)
     rows = [
-        {"batch_no": n + 1, "window_start_us": to_us(NOON) + n * 600, "window_end_us": to_us(NOON) + (n + 1) * 600, **row, **counts}
+        {
+            "batch_no": n + 1,
+            "window_start_us": to_us(NOON) + n * 600,
+            "window_end_us": to_us(NOON) + (n + 1) * 600,
+            **row,
+            **counts,
+        }
         for n in range(20_000)
     ]
     with home.database.write() as connection:

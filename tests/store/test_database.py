@@ -35,7 +35,9 @@ def test_migrations_make_the_schema_that_the_tables_say(database: Database) -> N
         for name, table in metadata.tables.items():
             assert made.get_pk_constraint(name)["constrained_columns"] == [c.name for c in table.primary_key]
             assert len(made.get_foreign_keys(name)) == len(table.foreign_key_constraints)
-            assert {c["name"]: c["nullable"] for c in made.get_columns(name)} == {c.name: c.nullable for c in table.columns}
+            assert {c["name"]: c["nullable"] for c in made.get_columns(name)} == {
+                c.name: c.nullable for c in table.columns
+            }
 
 
 def test_every_text_of_postgresql_sorts_by_code_point_whatever_the_database_does(database: Database) -> None:
@@ -109,7 +111,9 @@ def test_a_home_without_its_lake_is_named_with_the_cure(tmp_path: Path, database
 def in_a_process(code: str, *arguments: object) -> subprocess.Popen[str]:
     """Another process, with ``Database`` at hand and its arguments as ``sys.argv[1:]``."""
     prelude = "import sys, time\nfrom pathlib import Path\nfrom billing.store.database import Database\n"
-    return subprocess.Popen([sys.executable, "-c", prelude + code, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", prelude + code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def test_two_processes_may_upgrade_at_once(database: Database, tmp_path: Path) -> None:
@@ -120,8 +124,7 @@ def test_two_processes_may_upgrade_at_once(database: Database, tmp_path: Path) -
 
 
 def test_an_upgrade_waits_for_a_writer(database: Database) -> None:
-    """SQLite gives up at once where a reader turns writer after another has written; so it must write from the first.
-    """
+    """SQLite gives up at once where a reader turns writer after another has written; so it must write from the first."""
     with database.write() as connection:
         connection.execute(text("create table of_somebody_else (x integer)"))
     done, failed = Event(), []
@@ -311,7 +314,15 @@ def test_foreign_keys_are_kept_on_both(home: Home) -> None:
 
     from billing.store.tables import documents
 
-    row = {"number": "INV-2026-000001", "kind": "pdf", "sha256": "", "bytes": 0, "path": "", "bundle": "", "versions": ""}
+    row = {
+        "number": "INV-2026-000001",
+        "kind": "pdf",
+        "sha256": "",
+        "bytes": 0,
+        "path": "",
+        "bundle": "",
+        "versions": "",
+    }
 
     def write() -> None:
         with home.database.write() as connection:

@@ -71,7 +71,23 @@ def test_void_batches_are_as_if_they_had_never_been(index: IdIndex) -> None:
 
 def test_ids_are_compared_code_point_by_code_point(index: IdIndex) -> None:
     """Without trimming, folding or normalising."""
-    ids = ["é", "e\u0301", "A", "a", "a ", " a", "a\u00a0", "ß", "ss", "\ufffd", "\U0001f600", "a\x00", "a\x00b", "0", "00"]
+    ids = [
+        "é",
+        "e\u0301",
+        "A",
+        "a",
+        "a ",
+        " a",
+        "a\u00a0",
+        "ß",
+        "ss",
+        "\ufffd",
+        "\U0001f600",
+        "a\x00",
+        "a\x00b",
+        "0",
+        "00",
+    ]
     for number, one in enumerate(ids):
         others = [other for other in ids if other != one]
         made = IdIndex(Path(f"{index.lake._location}-{number}"))

@@ -1,5 +1,4 @@
-"""Invoice numbers: no gap, no twin, under 16 issuers at once and forced rollbacks (rule 6.3; odoo #11859, lago #5183).
-"""
+"""Invoice numbers: no gap, no twin, under 16 issuers at once and forced rollbacks (rule 6.3; odoo #11859, lago #5183)."""
 
 from __future__ import annotations
 
@@ -30,7 +29,8 @@ class Rejected(Exception):
 
 def new_invoice(name: str, day: date = date(2026, 8, 1)) -> NewInvoice:
     lines = tuple(
-        DraftLine(api=api, charged_units=2, unit_price_micro=1_500_000, net=Decimal("3.00")) for api in ("render", "translate")
+        DraftLine(api=api, charged_units=2, unit_price_micro=1_500_000, net=Decimal("3.00"))
+        for api in ("render", "translate")
     )
     draft = DraftInvoice(
         team_id=f"team {name}",
@@ -93,9 +93,15 @@ def test_numbers_follow_the_order_given(home: Home) -> None:
 def test_each_prefix_and_each_year_has_its_own_series(home: Home) -> None:
     """By the local date of issue, not by the cycle's."""
     december, january = date(2026, 12, 31), date(2027, 1, 1)
-    assert issue(home, [new_invoice("1", december), new_invoice("2", january)]) == ["INV-2026-000001", "INV-2027-000001"]
+    assert issue(home, [new_invoice("1", december), new_invoice("2", january)]) == [
+        "INV-2026-000001",
+        "INV-2027-000001",
+    ]
     assert issue(home, [new_invoice("3", january)], prefix="FAC") == ["FAC-2027-000001"]
-    assert issue(home, [new_invoice("4", december), new_invoice("5", january)]) == ["INV-2026-000002", "INV-2027-000002"]
+    assert issue(home, [new_invoice("4", december), new_invoice("5", january)]) == [
+        "INV-2026-000002",
+        "INV-2027-000002",
+    ]
 
 
 def test_a_prefix_that_begins_like_another_is_another_series(home: Home) -> None:
@@ -126,7 +132,13 @@ def test_a_cycle_is_invoiced_once(home: Home) -> None:
 
 @pytest.mark.parametrize(
     ("amount", "currency", "minor"),
-    [("12.34", "EUR", 1234), ("0.00", "EUR", 0), ("1234", "JPY", 1234), ("1.234", "KWD", 1234), ("92233720368547758.07", "EUR", 2**63 - 1)],
+    [
+        ("12.34", "EUR", 1234),
+        ("0.00", "EUR", 0),
+        ("1234", "JPY", 1234),
+        ("1.234", "KWD", 1234),
+        ("92233720368547758.07", "EUR", 2**63 - 1),
+    ],
 )
 def test_money_is_kept_in_the_minor_unit(amount: str, currency: str, minor: int) -> None:
     """ISO 4217: JPY has none, KWD three digits."""

@@ -63,7 +63,14 @@ def test_anyone_can_check_the_chain_with_json_and_sha256(home: Home) -> None:
     assert verify(home) == (3, previous)
 
 
-OTHER: dict[str, Any] = {"at_us": 2**62, "kind": "Test", "payload": "{}", "previous_hash": "1" * 64, "hash": "1" * 64, "seq": 77}
+OTHER: dict[str, Any] = {
+    "at_us": 2**62,
+    "kind": "Test",
+    "payload": "{}",
+    "previous_hash": "1" * 64,
+    "hash": "1" * 64,
+    "seq": 77,
+}
 
 
 def test_any_changed_column_of_any_row_is_found(home: Home) -> None:
@@ -143,4 +150,8 @@ def test_what_json_cannot_say_is_refused(value: float) -> None:
 
 
 def test_one_spelling_for_one_value() -> None:
-    assert log.canonical({"b": [1, "é"], "a": None}) == '{"a":null,"b":[1,"é"]}' == log.canonical({"a": None, "b": (1, "é")})
+    assert (
+        log.canonical({"b": [1, "é"], "a": None})
+        == '{"a":null,"b":[1,"é"]}'
+        == log.canonical({"a": None, "b": (1, "é")})
+    )

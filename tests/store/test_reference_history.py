@@ -31,7 +31,13 @@ def load(home: Home, tables: dict[str, pd.DataFrame]) -> tuple[int, int, int]:
         write_changes(connection, last + 1, found)
         counts = tuple(sum(len(getattr(c, kind)) for c in found.values()) for kind in ("added", "changed", "removed"))
         names = ("rows_added", "rows_changed", "rows_removed")
-        row = {"load_no": last + 1, "loaded_at_us": 0, "source": "", "files": "", **dict(zip(names, counts, strict=True))}
+        row = {
+            "load_no": last + 1,
+            "loaded_at_us": 0,
+            "source": "",
+            "files": "",
+            **dict(zip(names, counts, strict=True)),
+        }
         connection.execute(insert(reference_loads).values(**row))
     return counts  # type: ignore[return-value]
 

@@ -269,7 +269,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         print("Airflow is starting; this takes about half a minute ...", flush=True)
-        with LocalAirflow(options.home, port=port, users={"admin": "admin", "viewer": "viewer"}) as airflow:
+        users = {"admin": "admin", "viewer": "viewer"}
+        with LocalAirflow(options.home, port=port, users=users, environment=_billing_folders()) as airflow:
             _say_where(airflow)
             while True:
                 airflow.check_running()
@@ -282,11 +283,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _billing_folders() -> dict[str, str]:
+    """Where the DAGs find their work: as this process is told, else the demo's folders where it was run."""
+    demo = CHECKOUT / ".demo"
+    if "BILLING_HOME" in os.environ or not (demo / "home").is_dir():
+        home = Path(os.environ.get("BILLING_HOME") or CHECKOUT / "billing-home").absolute()
+        return {"BILLING_HOME": str(home)}
+    return {
+        "BILLING_HOME": str(demo / "home"),
+        "BILLING_DROP_FOLDER": str(demo / "drop"),
+        "BILLING_REFERENCE_FOLDER": str(demo / "data" / "reference"),
+    }
+
+
 def _say_where(airflow: LocalAirflow) -> None:
     print(f"\n  {airflow.url}\n")
     for name, password in airflow.passwords.items():
         print(f"  log in as {name} with {password}  (role {airflow.users[name]})")
-    print(f"\n  logs: {airflow.logs}\n  Ctrl-C stops it.", flush=True)
+    print(f"\n  billing home: {_billing_folders()['BILLING_HOME']}")
+    print(f"  logs: {airflow.logs}\n  Ctrl-C stops it.", flush=True)
     for file, trace in airflow.import_errors().items():
         print(f"\n{file} cannot be imported:\n{trace}", file=sys.stderr)
 

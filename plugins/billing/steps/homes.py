@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from billing.store.configuration import DEFAULTS
 from billing.store.configuration import configure as set_value
 from billing.store.home import Home
-
-SETTINGS = tuple(DEFAULTS)
-"""The names that ``configure`` takes."""
 
 
 def home_at(folder: Path, database_url: str | None = None) -> Home:

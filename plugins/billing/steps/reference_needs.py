@@ -29,7 +29,7 @@ def open_used(
 
 def needed_keys(home: Home, connection: Connection, known: Reference) -> dict[str, frozenset[tuple[str, ...]]]:
     """By table, the keys of rows that an open event or a carry-over that is not zero needs: its team with the buyer
-    and all that the team holds, its API with all rates and prices, the taxes of the buyer's country and the seller's."""
+    and all that the team holds, its API with all rates and prices, the taxes of both countries."""
     events = open_usage(home, connection, known).events
     waiting = connection.execute(
         select(carry.c.team_id, carry.c.api, carry.c.cycle_start_us, carry.c.closing_micro)

@@ -70,7 +70,7 @@ def read_steps(scenario: Path) -> list[Step]:
 
 def _configure(home: Home, scenario: Path, step: Step, out: Path) -> None:
     with home.database.exclusive("books") as connection:
-        configure(connection, CLOSE_LAG_SECONDS, int(str(step["close_lag_seconds"])))
+        configure(connection, CLOSE_LAG_SECONDS, _whole(step["close_lag_seconds"]))
 
 
 def _reference(home: Home, scenario: Path, step: Step, out: Path) -> None:
@@ -88,6 +88,13 @@ def _close(home: Home, scenario: Path, step: Step, out: Path) -> CloseSummary:
 
 def _balances(home: Home, scenario: Path, step: Step, out: Path) -> None:
     export_balances(balances(home, _instant(step["at"])), out / f"{step['out']}.csv")
+
+
+def _whole(number: object) -> int:
+    try:
+        return int(str(number))
+    except ValueError:
+        raise DataRefused(f"steps.json: {number!r} is not a whole number of seconds") from None
 
 
 def _instant(text: object) -> datetime:
