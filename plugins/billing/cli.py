@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from billing.core.errors import BillingError
+from billing.core.errors import BillingError, UsageError
 from billing.core.instants import format_instant, format_us, from_us, parse_instant_us
 from billing.settings import Settings
 from billing.steps import progress as steps_progress
@@ -190,7 +190,7 @@ def usage_ingest(
         datetime, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Usage is complete through this instant.")
     ],
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="CSV, JSON Lines (both also .gz) or Parquet.")
+        list[Path] | None, typer.Argument(metavar="FILE", help="CSV, JSON Lines (both also .gz) or Parquet.")
     ] = None,
 ) -> None:
     """Validate, attribute and store usage; quarantine what cannot be billed.
@@ -262,15 +262,18 @@ def cycles_close(
     from billing.steps.close import close
     from billing.steps.render import render, unrendered
 
+    if as_of > datetime.now(UTC):
+        raise UsageError(f"{format_instant(as_of)} is in the future: nothing is closed before it is over (rule 6.3).")
     with _home(context) as (home, settings), _progress() as progress:
         done = close(home, as_of, progress=progress)
         failed = render(home, unrendered(home), settings.templates, progress).failed if documents else ()
     typer.echo(f"Close {done.close_no}: {done.cycles} cycles closed, {len(done.invoices)} invoices issued.")
     if done.invoices:
         typer.echo(f"  {done.invoices[0]} to {done.invoices[-1]}")
-    through = format_instant(done.waiting.complete_through) if done.waiting.complete_through else "no instant yet"
     if done.waiting.cycles:
-        errors.print(f"{done.waiting.cycles} cycles wait: usage is complete through {through} only.")
+        through = done.waiting.complete_through
+        said = f"usage is complete through {format_instant(through)}" if through else "no usage was ingested yet"
+        errors.print(f"{done.waiting.cycles} cycles are over and wait: {said}.")
     for start, end in done.waiting.missing_windows:
         errors.print(f"missing usage window: {format_instant(start)} to {format_instant(end)}")
     for number, problem in failed:

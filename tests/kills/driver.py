@@ -43,10 +43,22 @@ def commands(scenario: Path) -> list[list[str]]:
 
 def drive(arguments: Sequence[str], said: Path) -> None:
     """``main`` in a process that was forked for it: its output goes into a file."""
+    _write_into(said)
+    main(arguments)
+
+
+def give(lines: Sequence[list[str]], folder: Path, said: Path) -> None:
+    """These commands, one after the other, in a process that was forked for them."""
+    _write_into(said)
+    os.chdir(folder)
+    for line in lines:
+        _run(line)
+
+
+def _write_into(said: Path) -> None:
     with said.open("ab") as handle:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
-    main(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -242,7 +242,7 @@ def test_groups_of_shards_do_not_grow_with_teams(shop: Shop) -> None:
         assert sorted(shard for group in groups for shard in group) == ALL_SHARDS
     assert len(pending_shards(shop.home, close_no, rows_at_once=1)) == 2, "about a row each; the rest goes with them"
     rate_shards(shop.home, close_no, [1, 2])
-    assert sorted(sum(pending_shards(shop.home, close_no), [])) == [0, 3, 4, 5, 6, 7]
+    assert sorted(shard for group in pending_shards(shop.home, close_no) for shard in group) == [0, 3, 4, 5, 6, 7]
     rate_shards(shop.home, close_no, ALL_SHARDS)
     assert pending_shards(shop.home, close_no, at_least=8) == []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
+import json
 import os
 import subprocess
 import sys
@@ -25,7 +25,6 @@ USAGE = [
     "e3,2026-07-06T00:00:00Z,ghost,translate,3,,",
 ]
 AS_OF = "2026-08-02T00:00:00Z"
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -36,75 +35,43 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def run(files: Path, database_url: str | None) -> Run:
-    """The real command in its own process, in the folder of the files."""
-    where = ["--home", "home", *(["--database", database_url] if database_url else [])]
-
-    def start(*arguments: str, there: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "billing.cli", *(where if there else []), *arguments]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
-        return subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True, check=False)
-
-    return start
+# --- the real command in a process of its own ------------------------------------------------------------------------
 
 
-def ended(done: subprocess.CompletedProcess[str], status: int = 0) -> tuple[str, str]:
+def run(folder: Path, *arguments: str, status: int = 0) -> tuple[str, str]:
+    """What the command says on standard output and on standard error; it must end with ``status``."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
+    command = [sys.executable, "-m", "billing.cli", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout, done.stderr
 
 
-def test_a_month_from_nothing(run: Run, files: Path) -> None:
-    """The example of the help, with what each command says."""
-    said, _ = ended(run("status"), 1)
+def test_refusals_end_with_1_and_their_reasons_on_standard_error(files: Path) -> None:
+    said, reasons = run(files, "--home", "nowhere", "status", status=1)
     assert said == ""
-    ended(run("init"))
-    assert ended(run("reference", "load", "reference"))[0].startswith("Load 1: ")
-    said, _ = ended(run("usage", "ingest", "july.csv", "--now", AS_OF))
-    assert said.splitlines()[0] == "Batch 1: 4 records = 2 accepted + 1 duplicates + 1 quarantined."
-    said, _ = ended(run("cycles", "close", "--as-of", AS_OF))
-    assert said.splitlines() == ["Close 1: 2 cycles closed, 2 invoices issued.", "  INV-2026-000001 to INV-2026-000002"]
-    said, _ = ended(run("invoices", "list"))
-    listed = list(csv.DictReader(io.StringIO(said)))
-    assert [row["number"] for row in listed] == ["INV-2026-000001", "INV-2026-000002"]
-    assert all(Path(row["document"]).read_bytes().startswith(b"%PDF-") for row in listed)
-    said, _ = ended(run("usage", "quarantine", "list"))
-    assert said.splitlines()[1].startswith("1,july.csv,5,unattributed_app,")
-    ended(run("export", "out"))
-    assert rows_of(files / "out" / "rejected.csv") == [
-        ("july.csv", "4", "duplicate"),
-        ("july.csv", "5", "unattributed_app"),
+    assert reasons == f"There is no home in {files / 'nowhere'}: run `billing --home {files / 'nowhere'} init`.\n"
+
+
+def test_parked_teams_end_with_3_in_another_database_too(files: Path, postgres_url: Callable[[], str]) -> None:
+    case = files / "case"
+    write_reference(case / "reference", {**REFERENCE, "tax_rates": ["DE,2000-01-01,19"]})
+    (case / "july.csv").write_text("\n".join([USAGE_HEADER, *USAGE, ""]))
+    steps = [
+        {"do": "reference", "folder": "reference"},
+        {"do": "ingest", "file": "july.csv", "now": AS_OF},
+        {"do": "close", "as_of": AS_OF},
     ]
-    said, _ = ended(run("balances", "--at", AS_OF))
-    assert said.splitlines()[0].startswith("team_id,source,subscription_id,grant_id,api,granted")
-    said, _ = ended(run("status"))
-    assert "2 events accepted in 1 batches, 1 duplicates dropped" in said
-    assert "chain verified" in said
-
-
-def test_refusals_end_with_1_and_their_reasons_on_standard_error(run: Run, files: Path) -> None:
-    ended(run("init"))
-    write_reference(files / "wrong", {**REFERENCE, "seller": [], "teams": ["t1,nobody,"]})
-    said, reasons = ended(run("reference", "load", "wrong"), 1)
+    (case / "steps.json").write_text(json.dumps(steps))
+    where = ["--database", postgres_url()]
+    said, names = run(files, *where, "simulate", "case", "--out", "out", status=3)
     assert said == ""
-    assert "nothing was changed" in reasons
-    assert "seller.csv: has no row" in reasons
-    assert "teams.csv, line 2, column customer_id: 'nobody' is not in customers" in reasons
-    _, reasons = ended(run("usage", "ingest", "july.csv", "--now", AS_OF), 1)
-    assert "run `billing reference load FOLDER`" in reasons
-
-
-def test_parked_teams_end_a_close_with_3(run: Run, files: Path) -> None:
-    ended(run("init"))
-    write_reference(files / "reference", {"tax_rates": ["DE,2000-01-01,19"]})
-    ended(run("reference", "load", "reference"))
-    ended(run("usage", "ingest", "july.csv", "--now", AS_OF))
-    said, names = ended(run("cycles", "close", "--as-of", AS_OF, "--no-documents"), 3)
-    assert "1 cycles closed, 1 invoices issued" in said
-    assert "parked: team t1, cycle of 2026-07-01T00:00:00Z: no_tax_rate" in names
-    _, refused = ended(run("cycles", "close", "--as-of", "2026-08-01T00:00:00Z"), 1)
-    assert "earlier one is refused" in refused
+    assert "parked.csv" in names
+    assert rows_of(files / "out" / "parked.csv") == [("t1", "2026-07-01T00:00:00Z", "no_tax_rate")]
+    assert not (files / "billing-home").exists()
+    _, refused = run(files, *where, "simulate", "case", "--out", "out", status=1)
+    assert "a scenario needs an empty one" in refused
 
 
 # --- without a process of its own ------------------------------------------------------------------------------------
@@ -117,6 +84,37 @@ def invoke(*arguments: str) -> tuple[int, str]:
         return result.exception.exit_status, str(result.exception)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
     return result.exit_code, result.output
+
+
+def test_a_month_from_nothing(files: Path, database_url: str | None) -> None:
+    """The example of the help, with what each command says."""
+    home = ["--home", str(files / "home"), *(["--database", database_url] if database_url else [])]
+
+    def done(*arguments: str) -> list[str]:
+        status, said = invoke(*home, *arguments)
+        assert status == 0, said
+        return said.splitlines()
+
+    done("init")
+    assert done("reference", "load", str(files / "reference"))[0].startswith("Load 1: ")
+    july = str(files / "july.csv")
+    counted = "Batch 1: 4 records = 2 accepted + 1 duplicates + 1 quarantined."
+    assert done("usage", "ingest", july, "--now", AS_OF) == [counted, "  duplicate: 1", "  unattributed_app: 1"]
+    closed = ["Close 1: 2 cycles closed, 2 invoices issued.", "  INV-2026-000001 to INV-2026-000002"]
+    assert done("cycles", "close", "--as-of", AS_OF) == closed
+    listed = list(csv.DictReader(done("invoices", "list")))
+    assert [row["number"] for row in listed] == ["INV-2026-000001", "INV-2026-000002"]
+    assert all(Path(row["document"]).read_bytes().startswith(b"%PDF-") for row in listed)
+    assert done("invoices", "render") == ["0 documents rendered."]
+    assert done("usage", "quarantine", "list")[1].startswith(f"1,{july},5,unattributed_app,")
+    done("export", str(files / "out"))
+    assert rows_of(files / "out" / "rejected.csv") == [(july, "4", "duplicate"), (july, "5", "unattributed_app")]
+    assert done("balances", "--at", AS_OF)[0].startswith("team_id,source,subscription_id,grant_id,api,granted")
+    assert done("balances", "--at", AS_OF, "--out", str(files / "now.csv"))[0].startswith("3 balances written")
+    said = "\n".join(done("status"))
+    assert "2 events accepted in 1 batches, 1 duplicates dropped" in said
+    assert "chain verified" in said
+    assert invoke(*home, "cycles", "close", "--as-of", "2026-08-01T00:00:00Z")[0] == 1, "earlier than the last"
 
 
 WRONG_ARGUMENTS = [
@@ -185,7 +183,7 @@ def test_what_is_missing_is_named_by_a_close(files: Path) -> None:
     status, said = invoke(*home, "cycles", "close", "--as-of", AS_OF)
     assert status == 0
     assert "Close 1: 0 cycles closed, 0 invoices issued." in said
-    assert "2 cycles wait: usage is complete through 2026-07-20T00:00:00Z only." in said
+    assert "2 cycles are over and wait: usage is complete through 2026-07-20T00:00:00Z." in said
 
 
 def test_late_rows_are_named_by_a_load(files: Path) -> None:
@@ -194,11 +192,11 @@ def test_late_rows_are_named_by_a_load(files: Path) -> None:
     invoke(*home, "reference", "load", str(files / "reference"))
     invoke(*home, "usage", "ingest", str(files / "july.csv"), "--now", AS_OF)
     invoke(*home, "cycles", "close", "--as-of", AS_OF, "--no-documents")
-    prices = [*REFERENCE["unit_prices"], "render,EUR,2026-07-02T00:00:00Z,9"]
+    prices = [*REFERENCE["unit_prices"], "translate,EUR,2026-07-02T00:00:00Z,9"]
     write_reference(files / "reference", {"unit_prices": prices})
     status, said = invoke(*home, "reference", "load", str(files / "reference"))
     assert status == 0
-    assert "late: unit_prices (render, EUR) came after team t1's cycle of 2026-07-01T00:00:00Z was closed" in said
+    assert "late: unit_prices (translate, EUR) came after team t2's cycle of 2026-07-01T00:00:00Z was closed" in said
     write_reference(files / "reference", {"unit_prices": REFERENCE["unit_prices"]})
     status, said = invoke(*home, "reference", "load", str(files / "reference"))
     assert (status, "--allow-removals" in said) == (1, True)
@@ -220,17 +218,3 @@ def test_a_restored_database_is_mended_by_the_command_that_the_refusal_names(fil
     assert invoke(*home, "usage", "reconcile") == (0, "Voided batches: 1.\n")
     assert invoke(*home, "usage", "reconcile")[1] == "The database knows every batch of the usage table.\n"
     assert "2 accepted" in invoke(*ingest)[1]
-
-
-def test_simulate_leaves_no_home_and_says_who_is_parked(files: Path) -> None:
-    case = files / "case"
-    write_reference(case / "reference", {**REFERENCE, "tax_rates": []})
-    (case / "july.csv").write_text("\n".join([USAGE_HEADER, *USAGE, ""]))
-    steps = f"""[{{"do": "reference", "folder": "reference"}}, {{"do": "ingest", "file": "july.csv", "now": "{AS_OF}"}},
-               {{"do": "close", "as_of": "{AS_OF}"}}]"""
-    (case / "steps.json").write_text(steps)
-    status, said = invoke("simulate", str(case), "--out", str(files / "out"))
-    assert status == 3
-    assert "parked.csv" in said
-    assert len(rows_of(files / "out" / "parked.csv")) == 1
-    assert not (files / "billing-home").exists()

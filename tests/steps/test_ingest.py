@@ -130,6 +130,20 @@ def test_a_refused_file_leaves_nothing_behind(shop: Shop, name: str) -> None:
     assert shop.ingest(EVENT, now="08-02").batch_no == 1
 
 
+def test_a_refused_request_takes_nothing_of_an_earlier_one_from_the_archive(shop: Shop) -> None:
+    shop.load()
+    good = shop.file([EVENT])
+    ingest(shop.home, [good], instant("08-02"))
+    kept = sorted(shop.home.archive.folder.rglob("*.csv"))
+    bad = shop.folder / "bad.csv"
+    bad.write_bytes(b"not usage")
+    again = SourceFile(path=good.path, name="again.csv")
+    with pytest.raises(DataRefused, match=r"bad\.csv"):
+        ingest(shop.home, [again, good, SourceFile(path=bad, name="bad.csv")], instant("08-03"))
+    assert sorted(shop.home.archive.folder.rglob("*.csv")) == kept
+    assert kept[0].read_bytes() == good.path.read_bytes()
+
+
 def test_a_missing_file_is_named(shop: Shop) -> None:
     shop.load()
     with pytest.raises(DataRefused, match="nowhere.csv: there is no such file"):

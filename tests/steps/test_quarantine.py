@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .small_world import Shop
 from billing.steps.quarantine import list_quarantine
+
+from .small_world import Shop
 
 
 def test_quarantined_records_are_listed_as_they_came(shop: Shop) -> None:

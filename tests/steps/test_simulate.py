@@ -82,7 +82,7 @@ def test_a_home_that_has_ingested_and_nothing_else_is_refused(scenario: Path, sh
         simulate(shop.home, scenario, tmp_path / "out")
 
 
-WRONG = {
+WRONG: dict[str, str | bytes] = {
     "not json": "{",
     "not a list": '{"do": "close"}',
     "not utf-8": b"\xff",

@@ -273,7 +273,7 @@ def test_a_microsecond_is_a_gap(home: Home) -> None:
 
 def test_twenty_thousand_windows_are_quick(home: Home) -> None:
     """Every ten minutes for more than four months."""
-    row = {"state": COMMITTED, "source": "", "load_no": 1, "opened_at_us": 0}
+    row = {"state": COMMITTED, "source": "", "request": "", "load_no": 1, "opened_at_us": 0}
     counts = dict.fromkeys(("records", "accepted", "duplicates", "quarantined"), 0)
     rows = [
         {

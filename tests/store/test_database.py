@@ -124,7 +124,7 @@ def test_two_processes_may_upgrade_at_once(database: Database, tmp_path: Path) -
 
 
 def test_an_upgrade_waits_for_a_writer(database: Database) -> None:
-    """SQLite gives up at once where a reader turns writer after another has written; so it must write from the first."""
+    """SQLite gives up at once where a reader turns writer after another has written; so it writes from the first."""
     with database.write() as connection:
         connection.execute(text("create table of_somebody_else (x integer)"))
     done, failed = Event(), []

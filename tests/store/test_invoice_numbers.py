@@ -1,4 +1,4 @@
-"""Invoice numbers: no gap, no twin, under 16 issuers at once and forced rollbacks (rule 6.3; odoo #11859, lago #5183)."""
+"""Invoice numbers: no gap, no twin, under 16 issuers and forced rollbacks (rule 6.3; odoo #11859, lago-api #5183)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from sqlalchemy import Executable, delete, insert, select, update
 from billing.core.errors import ConservationBroken
 from billing.core.instants import format_us
 from billing.store import log
-from billing.store.database import Database
 from billing.store.home import Home
 from billing.store.tables import log as rows_of_log
 

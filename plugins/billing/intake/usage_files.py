@@ -103,19 +103,6 @@ def raw_records(path: Path, name: str, lines: Collection[int]) -> dict[int, byte
     return found
 
 
-def unknown_columns(path: Path, name: str) -> list[str]:
-    """The columns that ``read_usage`` ignores, sorted, for a warning.
-
-    CSV and Parquet tell by their header. JSON Lines is read whole for it, so there ``read_usage(unknown=...)`` is
-    cheaper. ``DataRefused`` as in ``read_usage``.
-    """
-    unknown: set[str] = set()
-    for _ in _READERS[format_of(name).kind](path, name, 262_144, unknown):
-        if format_of(name).kind != "jsonl":
-            break
-    return sorted(unknown)
-
-
 def _within(wanted: Ints, first: int, count: int) -> list[int]:
     begin, end = np.searchsorted(wanted, [first, first + count])
     lines: list[int] = wanted[begin:end].tolist()

@@ -19,7 +19,7 @@ from billing.core.attribution import Owners
 from billing.core.errors import DataRefused, Finding
 from billing.core.instants import format_instant, from_us, to_us
 from billing.intake.judging import ACCEPTED, REASONS, Correctable, Known, Reason, UsageRecords, Verdicts, judge
-from billing.intake.usage_files import UsageChunk, raw_records, read_usage, unknown_columns
+from billing.intake.usage_files import UsageChunk, raw_records, read_usage
 from billing.steps import commit_points
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import current_reference
@@ -83,37 +83,49 @@ def ingest(
     same files (names and bytes) with the same instants are the same request: asked again, it finds its work done.
     """
     with home.database.holding("ingest"):
-        read = [_read(file, number, len(files), progress) for number, file in enumerate(files)]
-        sources = [home.archive.put_file(file.path, _suffix(file.name)) for file in files]
+        sources = _archive(home, files)
         commit_points.reached(commit_points.INGEST_ARCHIVED)
-        load_no, reference = current_reference(home)
-        if not load_no and files:
-            raise DataRefused(
-                "There is no reference data yet: run `billing reference load FOLDER` before any usage is ingested."
-            )
-        request = _request(files, sources, window_start, now)
+        request = _request(sources, window_start, now)
         if (done := _done_already(home, request)) is not None:
             return done
-        started = datetime.now(UTC)
-        number = open_batch(
-            home, source=source, request=request, window=(window_start, now), load_no=load_no, at=started
-        )
+        try:
+            load_no, reference = current_reference(home)
+            if not load_no and files:
+                raise DataRefused("There is no reference data yet: run `billing reference load FOLDER` first.")
+            gathered = _read(home, sources, progress)
+        except DataRefused:
+            for one in sources:
+                home.archive.take_back(one.stored)
+            raise
+        started, window = datetime.now(UTC), (window_start, now)
+        number = open_batch(home, source=source, request=request, window=window, load_no=load_no, at=started)
         commit_points.reached(commit_points.INGEST_OPENED)
         with home.database.read() as connection:
             batches = committed(connection)
-        gathered = _Gathered.of(read)
         owners = Owners.from_reference(reference)
         verdicts = _judge(home, gathered, reference["apis"]["api"].tolist(), owners, to_us(now), batches)
         _append(home, number, gathered, verdicts, owners)
-        outcome = _outcome(files, sources, gathered, verdicts)
-        return _commit(home, number, outcome, gathered, verdicts, now, started, _warnings(files))
+        return _commit(home, number, _outcome(home, sources, gathered, verdicts), gathered, verdicts, now, started)
 
 
-def _request(
-    files: Sequence[SourceFile], sources: Sequence[Stored], window_start: datetime | None, now: datetime
-) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """A source file as it was named, and its archived bytes: what is read, whatever happens to the file meanwhile."""
+
+    file: SourceFile
+    stored: Stored
+
+
+def _archive(home: Home, files: Sequence[SourceFile]) -> list[_Source]:
+    missing = [file.name for file in files if not file.path.is_file()]
+    if missing:
+        raise DataRefused("\n".join(f"{name}: there is no such file." for name in missing))
+    return [_Source(file=file, stored=home.archive.put_file(file.path, _suffix(file.name))) for file in files]
+
+
+def _request(sources: Sequence[_Source], window_start: datetime | None, now: datetime) -> str:
     """What tells one request from another: SHA-256 of the files' names and bytes, and of the instants."""
-    named = [[file.name, stored.sha256] for file, stored in zip(files, sources, strict=True)]
+    named = [[one.file.name, one.stored.sha256] for one in sources]
     start = None if window_start is None else format_instant(window_start)
     return sha256(log.canonical([named, start, format_instant(now)]).encode()).hexdigest()
 
@@ -144,9 +156,10 @@ class _Gathered:
     records: UsageRecords
     file_no: Int64s
     line: Int64s
+    warnings: tuple[Finding, ...]
 
     @classmethod
-    def of(cls, read: Sequence[Sequence[UsageChunk]]) -> _Gathered:
+    def of(cls, read: Sequence[Sequence[UsageChunk]], warnings: Sequence[Finding]) -> _Gathered:
         chunks = [chunk for file in read for chunk in file]
         numbers = [np.full(len(chunk.line), number) for number, file in enumerate(read) for chunk in file]
 
@@ -164,7 +177,7 @@ class _Gathered:
             **{name: text(name) for name in _TEXTS},
         )
         files = np.concatenate([np.zeros(0, dtype=np.int64), *numbers])
-        return cls(records=records, file_no=files, line=numeric("line", np.int64))
+        return cls(records=records, file_no=files, line=numeric("line", np.int64), warnings=tuple(warnings))
 
 
 def _parts(values: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
@@ -172,25 +185,21 @@ def _parts(values: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
     return [chunk.cast(pa.string()) for chunk in chunks]
 
 
-def _read(file: SourceFile, number: int, total: int, progress: Progress) -> list[UsageChunk]:
-    progress("reading usage files", number, total)
-    if not file.path.is_file():
-        raise DataRefused(f"{file.name}: there is no such file.")
-    return list(read_usage(file.path, file.name))
+def _read(home: Home, sources: Sequence[_Source], progress: Progress) -> _Gathered:
+    """All records of the archived sources, in file order."""
+    read: list[list[UsageChunk]] = []
+    ignored: list[Finding] = []
+    for number, one in enumerate(sources):
+        progress("reading usage files", number, len(sources))
+        unknown: set[str] = set()
+        read.append(list(read_usage(home.archive.locate(one.stored.path), one.file.name, unknown=unknown)))
+        ignored += [Finding(file=one.file.name, column=c, message="unknown column, ignored") for c in sorted(unknown)]
+    return _Gathered.of(read, ignored)
 
 
 def _suffix(name: str) -> str:
     """What a file's name says of its format, kept in the archive."""
     return "".join(f".{part}" for part in Path(name).name.split(".")[1:] if part in ("csv", "jsonl", "parquet", "gz"))
-
-
-def _warnings(files: Sequence[SourceFile]) -> tuple[Finding, ...]:
-    found = [(file.name, unknown_columns(file.path, file.name)) for file in files]
-    return tuple(
-        Finding(file=name, column=column, message="unknown column, ignored")
-        for name, columns in found
-        for column in columns
-    )
 
 
 def _judge(
@@ -290,23 +299,22 @@ def _append(home: Home, number: int, gathered: _Gathered, verdicts: Verdicts, ow
     commit_points.reached(commit_points.INGEST_IDS_APPENDED)
 
 
-def _outcome(
-    files: Sequence[SourceFile], sources: Sequence[Stored], gathered: _Gathered, verdicts: Verdicts
-) -> Outcome:
-    counts = np.bincount(gathered.file_no, minlength=len(files))
+def _outcome(home: Home, sources: Sequence[_Source], gathered: _Gathered, verdicts: Verdicts) -> Outcome:
+    counts = np.bincount(gathered.file_no, minlength=len(sources)).tolist()
     quarantined = (verdicts.reason != ACCEPTED) & (verdicts.reason != _DUPLICATE)
     rejected: list[QuarantinedRecord] = []
-    for number, file in enumerate(files):
+    for number, one in enumerate(sources):
         rows = np.flatnonzero(quarantined & (gathered.file_no == number))
-        raw = raw_records(file.path, file.name, set(gathered.line[rows].tolist())) if len(rows) else {}
+        path = home.archive.locate(one.stored.path)
+        raw = raw_records(path, one.file.name, set(gathered.line[rows].tolist())) if len(rows) else {}
         rejected += [
             QuarantinedRecord(file_no=number, line=line, reason=REASONS[reason].value, raw=raw[line])
             for line, reason in zip(gathered.line[rows].tolist(), verdicts.reason[rows].tolist(), strict=True)
         ]
     return Outcome(
         files=tuple(
-            BatchFile(name=f.name, stored=s, records=int(n), arrived_at=f.arrived_at)
-            for f, s, n in zip(files, sources, counts, strict=True)
+            BatchFile(name=one.file.name, stored=one.stored, records=count, arrived_at=one.file.arrived_at)
+            for one, count in zip(sources, counts, strict=True)
         ),
         accepted=int(np.count_nonzero(verdicts.reason == ACCEPTED)),
         quarantined=tuple(rejected),
@@ -332,7 +340,6 @@ def _commit(
     verdicts: Verdicts,
     now: datetime,
     started: datetime,
-    warnings: tuple[Finding, ...],
 ) -> IngestSummary:
     accepted_apis = pc.unique(
         gathered.records.api.take(pa.array(np.flatnonzero(verdicts.reason == ACCEPTED)))
@@ -346,7 +353,7 @@ def _commit(
         duplicates=outcome.duplicate_count,
         quarantined=len(outcome.quarantined),
         reasons=reasons,
-        warnings=warnings,
+        warnings=gathered.warnings,
     )
     with home.database.exclusive("books") as connection:
         commit_batch(connection, number, outcome, started)

@@ -60,7 +60,7 @@ def read_steps(scenario: Path) -> list[Step]:
     except (OSError, ValueError) as error:
         raise DataRefused(f"{path}: not a scenario's steps: {error}") from None
     for number, step in enumerate(steps if isinstance(steps, list) else [steps], start=1):
-        known = isinstance(step, dict) and step.get("do") in _RUN
+        known = isinstance(step, dict) and isinstance(step.get("do"), str) and step["do"] in _RUN
         missing = [] if not known else [name for name in _NEEDS[step["do"]] if name not in step]
         if not known or missing:
             wanted = f"it lacks {', '.join(missing)}" if missing else f'"do" must be one of {", ".join(_RUN)}'

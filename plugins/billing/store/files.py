@@ -16,11 +16,12 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """A stored file: its SHA-256, its size and where it is below the folder."""
+    """A stored file: its SHA-256, size and place below the folder; ``is_new`` where it was not there."""
 
     sha256: str
     size_bytes: int
     path: str
+    is_new: bool = True
 
 
 class WriteOnce:
@@ -47,10 +48,16 @@ class WriteOnce:
                 digest, size = _copy(reader, writer)
                 _flush(writer)
                 path = self._path(digest, suffix)
+                is_new = not (self.folder / path).exists()
                 self._move(Path(writer.name), path)
             finally:
                 Path(writer.name).unlink(missing_ok=True)
-        return Stored(sha256=digest, size_bytes=size, path=path)
+        return Stored(sha256=digest, size_bytes=size, path=path, is_new=is_new)
+
+    def take_back(self, stored: Stored) -> None:
+        """Remove a file that turned out not to be wanted; one that was there before stays."""
+        if stored.is_new:
+            (self.folder / stored.path).unlink(missing_ok=True)
 
     def read(self, path: str, digest: str) -> bytes:
         """The bytes of a stored file, checked against their hash."""
