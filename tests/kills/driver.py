@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.chdir(chosen.scenario)
     for number, line in enumerate(commands(Path())[reached : chosen.commands], start=reached + 1):
         _run([*where, *line])
-        done.write_text(str(number))
+        done.with_suffix(".new").write_text(str(number))
+        done.with_suffix(".new").replace(done)  # whole, or as it was: killed here too
     if chosen.commands:
         return
     _run([*where, "export", str(chosen.work.absolute() / "out")])
