@@ -301,6 +301,25 @@ def test_a_request_made_again_says_what_came_of_it(shop: Shop) -> None:
     assert len(shop.export()["rejected"]) == 3
     renamed = SourceFile(path=file.path, name="renamed.csv")
     assert counts(ingest(shop.home, [renamed], instant("08-02"))) == (4, 0, 2, 2), "another delivery"
+    assert counts(ingest(shop.home, [file], instant("08-02"))) == (4, 0, 2, 2), "no retry: another came between"
+
+
+def test_what_was_quarantined_can_be_ingested_again_once_its_cause_is_mended(shop: Shop) -> None:
+    """By the very same command: what it is judged by has changed."""
+    shop.load(app_hubs=REFERENCE["app_hubs"][1:])
+    file = shop.file([EVENT])
+    assert ingest(shop.home, [file], instant("08-02")).reasons == {"unattributed_app": 1}
+    assert ingest(shop.home, [file], instant("08-02")).batch_no == 1
+    shop.load()
+    assert counts(ingest(shop.home, [file], instant("08-02"))) == (1, 1, 0, 0)
+
+
+def test_a_name_that_is_no_text_is_refused(shop: Shop) -> None:
+    """Bytes that are not UTF-8, as a file system may hold them."""
+    shop.load()
+    path = shop.file([EVENT]).path
+    with pytest.raises(DataRefused, match=r"'u\\udcff\.csv': its name is not UTF-8; rename it"):
+        ingest(shop.home, [SourceFile(path=path, name="u\udcff.csv")], instant("08-02"))
 
 
 def test_the_sources_own_bytes_are_kept(shop: Shop) -> None:

@@ -11,6 +11,7 @@ from billing.core.errors import DataRefused
 from billing.steps.simulate import read_steps, simulate
 from billing.steps.status import status
 from billing.store.home import Home
+from tests.slow_model import model
 
 from .small_world import REFERENCE, TEMPLATES, USAGE_HEADER, Shop, rows_of, write_reference
 
@@ -49,6 +50,19 @@ def test_a_scenario_is_run_and_its_outputs_are_written(scenario: Path, home: Hom
     assert len(rows_of(out / "invoices.csv")) == 1
     assert rows_of(out / "rejected.csv") == [("usage/july.csv", "3", "bad_occurred_at")]
     assert len(rows_of(out / "now.csv")) == 3
+
+
+def test_every_step_is_a_delivery_of_its_own(scenario: Path, home: Home, tmp_path: Path) -> None:
+    """Rule 2.2: the same file again, with the same instant, is all duplicates; and is judged by what is known then."""
+    write_reference(scenario / "first", {**REFERENCE, "app_hubs": []})
+    ingest = STEPS[2]
+    steps = [STEPS[0], {"do": "reference", "folder": "first"}, ingest, ingest, STEPS[1], ingest, ingest, STEPS[3]]
+    (scenario / "steps.json").write_text(json.dumps(steps))
+    simulate(home, scenario, tmp_path / "out")
+    home.close()
+    for name, rows in model.run(scenario).items():
+        assert rows_of(tmp_path / "out" / name) == [tuple(row) for row in rows[1:]], name
+    assert len(rows_of(tmp_path / "out" / "rejected.csv")) == 7
 
 
 def test_documents_are_written_where_they_are_asked_for(scenario: Path, home: Home, tmp_path: Path) -> None:

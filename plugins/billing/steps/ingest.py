@@ -80,16 +80,17 @@ def ingest(
 
     Without ``window_start`` this says that usage is complete through ``now``; with it, only that the window
     ``[window_start, now)`` is. A file that cannot be read refuses the whole ingest and leaves nothing behind. The
-    same files (names and bytes) with the same instants are the same request: asked again, it finds its work done.
+    same files (names and bytes) with the same instants, next after each other and judged by the same reference data,
+    are one request that is retried: it finds its work done. Anything else is another delivery (rule 2.2).
     """
     with home.database.holding("ingest"):
         sources = _archive(home, files)
         commit_points.reached(commit_points.INGEST_ARCHIVED)
-        request = _request(sources, window_start, now)
+        load_no, reference = current_reference(home)
+        request = _request(sources, source, load_no, window_start, now)
         if (done := _done_already(home, request)) is not None:
             return done
         try:
-            load_no, reference = current_reference(home)
             if not load_no and files:
                 raise DataRefused("There is no reference data yet: run `billing reference load FOLDER` first.")
             gathered = _read(home, sources, progress)
@@ -117,17 +118,29 @@ class _Source:
 
 
 def _archive(home: Home, files: Sequence[SourceFile]) -> list[_Source]:
-    missing = [file.name for file in files if not file.path.is_file()]
-    if missing:
-        raise DataRefused("\n".join(f"{name}: there is no such file." for name in missing))
+    faults = [f"{file.name!a}: its name is not UTF-8; rename it." for file in files if not _is_text(file.name)]
+    faults = faults or [f"{file.name}: there is no such file." for file in files if not file.path.is_file()]
+    if faults:
+        raise DataRefused("\n".join(faults))
     return [_Source(file=file, stored=home.archive.put_file(file.path, _suffix(file.name))) for file in files]
 
 
-def _request(sources: Sequence[_Source], window_start: datetime | None, now: datetime) -> str:
-    """What tells one request from another: SHA-256 of the files' names and bytes, and of the instants."""
+def _is_text(name: str) -> bool:
+    """Whether it can be kept: a name whose bytes are not UTF-8 reaches us with lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _request(
+    sources: Sequence[_Source], source: str, load_no: int, window_start: datetime | None, now: datetime
+) -> str:
+    """What tells one request from another: SHA-256 of the files' names and bytes, the load, and the instants."""
     named = [[one.file.name, one.stored.sha256] for one in sources]
     start = None if window_start is None else format_instant(window_start)
-    return sha256(log.canonical([named, start, format_instant(now)]).encode()).hexdigest()
+    return sha256(log.canonical([source, load_no, named, start, format_instant(now)]).encode()).hexdigest()
 
 
 def _done_already(home: Home, request: str) -> IngestSummary | None:

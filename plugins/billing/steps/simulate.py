@@ -36,7 +36,7 @@ def simulate(
     _demand_new(home)
     for number, step in enumerate(steps, start=1):
         progress(f"step {number} of {len(steps)}: {step['do']}", number - 1, len(steps))
-        result = _RUN[str(step["do"])](home, scenario, step, out)
+        result = _RUN[str(step["do"])](home, scenario, {**step, "number": number}, out)
         if isinstance(result, CloseSummary) and templates is not None:
             render_close(home, result.close_no, templates)
     progress("writing outputs", len(steps), len(steps))
@@ -79,7 +79,9 @@ def _reference(home: Home, scenario: Path, step: Step, out: Path) -> None:
 
 def _ingest(home: Home, scenario: Path, step: Step, out: Path) -> None:
     name = str(step["file"])
-    ingest(home, [SourceFile(path=scenario / name, name=name)], _instant(step["now"]))
+    # Each step is a delivery of its own, whatever it has in common with another.
+    source = f"step {step['number']}"
+    ingest(home, [SourceFile(path=scenario / name, name=name)], _instant(step["now"]), source=source)
 
 
 def _close(home: Home, scenario: Path, step: Step, out: Path) -> CloseSummary:

@@ -146,11 +146,11 @@ class Committed:
 
 
 def committed_request(connection: Connection, request: str) -> Committed | None:
-    """The batch that has done this very request already."""
+    """The newest batch, where it has done this very request."""
     fields = ("batch_no", "records", "accepted", "duplicates", "quarantined")
-    query = select(*(batches.c[name] for name in fields)).where(batches.c.request == request)
-    row = connection.execute(query.where(batches.c.state == COMMITTED)).first()
-    return Committed(**{name: getattr(row, name) for name in fields}) if row else None
+    newest = select(batches).where(batches.c.state == COMMITTED).order_by(batches.c.batch_no.desc()).limit(1)
+    row = connection.execute(newest).first()
+    return Committed(**{name: getattr(row, name) for name in fields}) if row and row.request == request else None
 
 
 def reasons_of(connection: Connection, batch_no: int) -> dict[str, int]:

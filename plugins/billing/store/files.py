@@ -43,7 +43,10 @@ class WriteOnce:
     def put_file(self, source: Path, suffix: str = "") -> Stored:
         """Keep a copy of a file, read once, in bounded memory."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with source.open("rb") as reader, tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as writer:
+        with (
+            source.open("rb") as reader,
+            tempfile.NamedTemporaryFile(dir=self.folder, prefix=".new-", delete=False) as writer,
+        ):
             try:
                 digest, size = _copy(reader, writer)
                 _flush(writer)
@@ -80,7 +83,7 @@ class WriteOnce:
 
     def _write(self, path: str, content: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as writer:
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".new-", delete=False) as writer:
             try:
                 writer.write(content)
                 _flush(writer)
