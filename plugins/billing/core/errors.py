@@ -43,6 +43,10 @@ class DataRefused(BillingError):
         super().__init__("\n".join([summary, *(f"  {finding}" for finding in self.findings)]))
 
 
+class SourceUnavailable(BillingError):
+    """A source cannot be reached, or broke off: nothing was taken, and trying again may help."""
+
+
 class UsageError(BillingError):
     """The command was called with arguments that make no sense together."""
 

@@ -97,6 +97,7 @@ batches = Table(
     metadata,
     _whole("batch_no", primary_key=True, autoincrement=False),
     _text("state"),
+    _text("kind"),
     _text("source"),
     _text("request", index=True),
     Column("window_start_us", BigInteger),
@@ -131,8 +132,19 @@ quarantine = Table(
     _whole("line", primary_key=True, autoincrement=False),
     _text("reason"),
     Column("raw", LargeBinary, nullable=False),
-    Column("replayed_in", BigInteger),
+    _text("event_id"),
+    _text("app_id"),
+    _text("api"),
+    Column("occurred_day", BigInteger),
+    _text("ending"),
+    Column("ended_in", BigInteger),
+    Column("ended_at_us", BigInteger),
+    _text("ended_why"),
+    Index(None, "ending", "reason"),
 )
+"""``event_id``, ``app_id`` and ``api`` are for looking for a record; ``raw`` is the record. ``ending`` is blank as long
+as the record waits; ``ended_in`` is the batch that ended it.
+"""
 
 duplicate_ranges = Table(
     "duplicate_ranges",
@@ -142,6 +154,63 @@ duplicate_ranges = Table(
     _whole("first_line", primary_key=True, autoincrement=False),
     _whole("last_line"),
 )
+
+sources = Table(
+    "sources",
+    metadata,
+    _text("name", primary_key=True),
+    _text("kind"),
+    _text("location"),
+    _whole("registered_at_us"),
+    Column("retired_at_us", BigInteger),
+    _text("retired_why"),
+)
+"""Where usage comes from by windows. Usage is complete where every source that is not retired is."""
+
+stopped_windows = Table(
+    "stopped_windows",
+    metadata,
+    Column("stop_no", RowNumber, primary_key=True, autoincrement=True),
+    _text("source", index=True),
+    Column("window_start_us", BigInteger),
+    _whole("window_end_us"),
+    _whole("at_us"),
+    _text("kind"),
+    _text("message"),
+)
+"""Attempts to take a window that took nothing: ``refused`` (a file, the source itself) or ``anomaly``."""
+
+files_set_aside = Table(
+    "files_set_aside",
+    metadata,
+    _text("source", primary_key=True),
+    _text("name", primary_key=True),
+    _whole("bytes", primary_key=True, autoincrement=False),
+    _whole("arrived_at_us", primary_key=True, autoincrement=False),
+    _whole("at_us"),
+    _text("why"),
+)
+"""Files that a person took out of a source's way, without touching them there."""
+
+validations = Table(
+    "validations",
+    metadata,
+    Column("validation_no", RowNumber, primary_key=True, autoincrement=True),
+    _text("suite"),
+    _text("subject"),
+    _text("run", index=True),
+    Column("batch_no", BigInteger),
+    Column("close_no", BigInteger),
+    _whole("at_us"),
+    _whole("expectations"),
+    _text("failed"),
+    _text("accepted_why"),
+    _text("page_sha256"),
+    _text("page_path"),
+)
+"""What was expected of an extract, of what was accepted, of the ledger, and what was found. ``failed`` is a JSON list;
+``accepted_why`` says why a person let it pass.
+"""
 
 used_apis = Table("used_apis", metadata, _text("api", primary_key=True), _whole("first_batch_no"))
 

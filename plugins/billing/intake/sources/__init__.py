@@ -1,0 +1,1 @@
+"""Where usage comes from: one seam (``seam.py``), a file a kind of source."""
