@@ -55,11 +55,11 @@ def cycle_close() -> None:
             raise AirflowFailException(f"{as_of} is in the future; nothing is closed before it is over.")
         with home_and_settings() as (home, _):
             close_no, waiting = open_close(home, as_of)
-        missing = [f"{start} to {end}" for start, end in waiting.missing_windows]
+        awaited = [str(source) for source in waiting.awaited]
         return {
             "close_no": close_no,
             "waiting": waiting.cycles,
-            "missing": missing,
+            "awaited": awaited,
             "complete_through": str(waiting.complete_through),
         }
 
@@ -110,8 +110,8 @@ def cycle_close() -> None:
 
         print(f"{issued} invoices issued; usage is complete through {close['complete_through']}.")
         print(f"{close['waiting']} cycles are over and wait for usage.")
-        for window in close["missing"]:  # type: ignore[attr-defined]
-            print(f"missing usage window: {window}")
+        for source in close["awaited"]:  # type: ignore[attr-defined]
+            print(f"waits for {source}")
         with home_and_settings() as (home, _):
             parked = parked_teams(home)
         if parked:

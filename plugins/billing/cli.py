@@ -274,8 +274,8 @@ def cycles_close(
         through = done.waiting.complete_through
         said = f"usage is complete through {format_instant(through)}" if through else "no usage was ingested yet"
         errors.print(f"{done.waiting.cycles} cycles are over and wait: {said}.")
-    for start, end in done.waiting.missing_windows:
-        errors.print(f"missing usage window: {format_instant(start)} to {format_instant(end)}")
+    for source in done.waiting.awaited:
+        errors.print(f"waits for {source}", markup=False)
     for number, problem in failed:
         errors.print(
             f"no document for {number}: {problem}. The invoice stands; mend the cause, then `billing invoices render`.",
@@ -402,8 +402,8 @@ def status(context: typer.Context) -> None:
         ("log", f"{found.log_rows} rows, chain verified, head {found.log_head[:16]}"),
     ):
         typer.echo(f"{name:17} {value}")
-    for start, end in found.missing_windows:
-        typer.echo(f"{'missing window':17} {start} to {end}")
+    for source in found.awaited:
+        typer.echo(f"{'usage is missing':17} {source}")
     for team_id, cycle_start, reason in found.parked:
         typer.echo(f"{'parked':17} team {team_id}, cycle of {cycle_start}: {reason}")
 

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from billing.steps.drop_folder import WindowSummary, ingest_window
 
 from billing.core.errors import DataRefused
 from billing.core.instants import to_us
-from billing.steps.drop_folder import WindowSummary, ingest_window
 from billing.steps.status import status
 
 from .small_world import USAGE_HEADER, Shop, instant

@@ -10,19 +10,21 @@ from sqlalchemy import delete, insert, select, update
 from billing.core.errors import ConservationBroken
 from billing.core.instants import to_us
 from billing.steps.reconcile import reconcile
-from billing.store import log
+from billing.store import log, sources
 from billing.store.batches import (
     COMMITTED,
+    DELIVERY,
     OPEN,
+    REPLAY,
     VOID,
     BatchFile,
     Completeness,
+    Missing,
     Outcome,
     QuarantinedRecord,
     commit_batch,
     committed,
     completeness,
-    ingested_files,
     open_batch,
     pinnable,
 )
@@ -55,10 +57,16 @@ def outcome(
     )
 
 
-def begin(home: Home, start: int | None = None, end: int = 0) -> int:
+def begin(home: Home, start: int | None = None, end: int = 0, source: str = "drop", kind: str = DELIVERY) -> int:
     """Open a batch of the window from ``start`` to ``end`` hours after noon."""
     return open_batch(
-        home, source="test", request="", window=(None if start is None else at(start), at(end)), load_no=1, at=NOON
+        home,
+        kind=kind,
+        source=source,
+        request="",
+        window=(None if start is None else at(start), at(end)),
+        load_no=1,
+        at=NOON,
     )
 
 
@@ -67,8 +75,8 @@ def commit(home: Home, number: int, what: Outcome | None = None) -> None:
         commit_batch(connection, number, what or outcome(0), NOON)
 
 
-def window(home: Home, start: int | None, end: int) -> int:
-    number = begin(home, start, end)
+def window(home: Home, start: int | None, end: int, source: str = "drop", kind: str = DELIVERY) -> int:
+    number = begin(home, start, end, source, kind)
     commit(home, number)
     return number
 
@@ -82,7 +90,8 @@ def found(home: Home, through: int | None = None) -> tuple[datetime | None, list
     """Complete through which instant, and the missing windows in hours after noon."""
     with home.database.read() as connection:
         complete = completeness(connection, pinnable(connection) if through is None else through)
-    hours = [tuple((us - to_us(NOON)) // 3_600_000_000 for us in gap) for gap in complete.missing]
+    gaps = [(one.start_us, one.end_us) for one in complete.missing]
+    hours = [tuple((us - to_us(NOON)) // 3_600_000_000 for us in gap) for gap in gaps]
     return (
         None if complete.through_us is None else NOON + timedelta(microseconds=complete.through_us - to_us(NOON))
     ), hours  # type: ignore[return-value]
@@ -135,7 +144,7 @@ def test_counts_that_do_not_add_up_are_never_written(home: Home) -> None:
         commit(home, number, outcome(3, records=4))
     assert states(home) == {1: OPEN}
     with home.database.read() as connection:
-        assert ingested_files(connection) == set(), "and nothing of it stays"
+        assert sources.files_taken(connection, "drop") == set(), "and nothing of it stays"
 
 
 def test_what_was_rejected_is_kept_with_its_raw_bytes(home: Home) -> None:
@@ -153,7 +162,7 @@ def test_files_of_batches_that_never_counted_are_not_taken(home: Home) -> None:
     window(home, None, 1)
     begin(home)
     with home.database.read() as connection:
-        assert ingested_files(connection) == {("f.csv", 10, to_us(NOON))}
+        assert sources.files_taken(connection, "drop") == {("f.csv", 10, to_us(NOON))}
 
 
 # --- a database that was restored ------------------------------------------------------------------------------------
@@ -268,12 +277,44 @@ def test_a_microsecond_is_a_gap(home: Home) -> None:
         later = update(batches).where(batches.c.batch_no == number).values(window_start_us=to_us(at(1)) + 1)
         connection.execute(later)
         end = to_us(at(1))
-        assert completeness(connection, number) == Completeness(through_us=end, missing=((end, end + 1),))
+        gap = Missing(source="drop", start_us=end, end_us=end + 1)
+        found = completeness(connection, number)
+        assert found == Completeness(through_us=end, sources={"drop": end}, missing=(gap,))
+
+
+def test_usage_is_complete_where_every_source_is(home: Home) -> None:
+    """Rule 3.4: extraction is complete through an instant where no source is missing."""
+    window(home, 0, 5)
+    window(home, 1, 3, source="warehouse")
+    assert found(home) == (at(3), [])
+    window(home, 3, 9, source="warehouse")
+    assert found(home) == (at(5), [])
+    window(home, None, 7)
+    assert found(home) == (at(7), []), "a statement is one of all sources"
+
+
+def test_a_source_that_is_registered_is_awaited_until_it_is_retired(home: Home) -> None:
+    window(home, 0, 5)
+    with home.database.write() as connection:
+        sources.register(connection, sources.KnownSource(name="late", kind="sql", location="db"), NOON)
+    assert found(home) == (None, [])
+    with home.database.write() as connection:
+        sources.retire(connection, "late", NOON, "was a trial")
+    assert found(home) == (at(5), [])
+    window(home, 1, 2, source="late")
+    assert found(home) == (at(5), []), "what a retired source says counts no more"
+
+
+def test_a_replay_says_nothing_of_completeness(home: Home) -> None:
+    window(home, 0, 5)
+    window(home, None, 9, kind=REPLAY)
+    window(home, 7, 9, kind=REPLAY)
+    assert found(home) == (at(5), [])
 
 
 def test_twenty_thousand_windows_are_quick(home: Home) -> None:
     """Every ten minutes for more than four months."""
-    row = {"state": COMMITTED, "source": "", "request": "", "load_no": 1, "opened_at_us": 0}
+    row = {"state": COMMITTED, "kind": DELIVERY, "source": "drop", "request": "", "load_no": 1, "opened_at_us": 0}
     counts = dict.fromkeys(("records", "accepted", "duplicates", "quarantined"), 0)
     rows = [
         {
@@ -288,4 +329,5 @@ def test_twenty_thousand_windows_are_quick(home: Home) -> None:
     with home.database.write() as connection:
         for low in range(0, len(rows), 5_000):
             connection.execute(insert(batches), rows[low : low + 5_000])
-        assert completeness(connection, 20_000) == Completeness(through_us=to_us(NOON) + 12_000_000, missing=())
+        end = to_us(NOON) + 12_000_000
+        assert completeness(connection, 20_000) == Completeness(through_us=end, sources={"drop": end}, missing=())

@@ -43,6 +43,10 @@ class DataRefused(BillingError):
         super().__init__("\n".join([summary, *(f"  {finding}" for finding in self.findings)]))
 
 
+class AnomalyFound(DataRefused):
+    """Usage is not as expected: nothing was taken. A person who knows why accepts it with a reason."""
+
+
 class SourceUnavailable(BillingError):
     """A source cannot be reached, or broke off: nothing was taken, and trying again may help."""
 

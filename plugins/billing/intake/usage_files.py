@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,6 +65,14 @@ class UsageChunk:
 
     def __len__(self) -> int:
         return len(self.line)
+
+    def of_lines(self, lines: Ints) -> UsageChunk:
+        """The records with these numbers (ascending), of those that the chunk has."""
+        begin, end = np.searchsorted(lines, [self.line[0], self.line[-1] + 1]) if len(self) else (0, 0)
+        rows = lines[begin:end] - (self.line[0] if len(self) else 0)
+        index = pa.array(rows, pa.int64())
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return UsageChunk(**{n: v[rows] if isinstance(v, np.ndarray) else v.take(index) for n, v in parts.items()})
 
 
 def read_usage(

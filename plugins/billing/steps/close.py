@@ -28,6 +28,7 @@ from billing.core.streams import TeamPlan
 from billing.core.terms import Terms, subscriptions_of
 from billing.core.zones import TZDATA_VERSION
 from billing.steps import commit_points
+from billing.steps.awaited import Awaited, awaited
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import reference_at
 from billing.store import ledger, log
@@ -50,7 +51,7 @@ class Waiting:
 
     cycles: int
     complete_through: datetime | None
-    missing_windows: tuple[tuple[datetime, datetime], ...]
+    awaited: tuple[Awaited, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -344,10 +345,11 @@ def _waiting(home: Home, connection: Connection, this: Close) -> Waiting:
         over = _due_cycles(
             reference_at(home, this.pinned_load), ledger.last_closed(connection), range(SHARDS), this.as_of_us - lag_us
         )
+    waiting = sum(1 for mine in over.values() for cycle in mine if cycle.end_us > this.due_through_us)
     return Waiting(
-        cycles=sum(1 for mine in over.values() for cycle in mine if cycle.end_us > this.due_through_us),
+        cycles=waiting,
         complete_through=None if found.through_us is None else from_us(found.through_us),
-        missing_windows=tuple((from_us(start), from_us(end)) for start, end in found.missing),
+        awaited=awaited(connection, found, from_us(this.as_of_us)) if waiting else (),
     )
 
 

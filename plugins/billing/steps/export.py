@@ -18,6 +18,7 @@ from billing.store.batches import COMMITTED
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.ledger import ISSUED
+from billing.store.quarantine import STANDS
 from billing.store.tables import (
     batch_files,
     batches,
@@ -143,9 +144,8 @@ def _invoice_lines(connection: Connection) -> Cells:
 def _rejected(connection: Connection) -> Cells:
     files = and_(batch_files.c.batch_no == batches.c.batch_no, batches.c.state == COMMITTED)
     names = {(r.batch_no, r.file_no): r.name for r in connection.execute(select(batch_files).join(batches, files))}
-    for r in connection.execute(
-        select(quarantine.c.batch_no, quarantine.c.file_no, quarantine.c.line, quarantine.c.reason)
-    ):
+    columns = (quarantine.c.batch_no, quarantine.c.file_no, quarantine.c.line, quarantine.c.reason)
+    for r in connection.execute(select(*columns).where(STANDS)):
         yield (names[r.batch_no, r.file_no], str(r.line), r.reason)
     for r in connection.execute(select(duplicate_ranges)):
         for line in range(r.first_line, r.last_line + 1):

@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select
 
 from billing.core.instants import to_us
 from billing.store import log
-from billing.store.batches import VOID
+from billing.store.batches import DELIVERY, VOID
 from billing.store.home import Home
 from billing.store.reference_history import last_load
 from billing.store.tables import batches
@@ -25,6 +25,7 @@ def reconcile(home: Home) -> tuple[int, ...]:
             row = {
                 "batch_no": number,
                 "state": VOID,
+                "kind": DELIVERY,
                 "source": "reconciled",
                 "request": "",
                 "window_end_us": to_us(now),

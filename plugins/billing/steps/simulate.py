@@ -9,10 +9,11 @@ from pathlib import Path
 
 from billing.core.errors import DataRefused
 from billing.core.instants import from_us, parse_instant_us
+from billing.intake.sources.seam import SourceFile
 from billing.steps.balances import balances
 from billing.steps.close import CloseSummary, close
 from billing.steps.export import export, export_balances
-from billing.steps.ingest import SourceFile, ingest
+from billing.steps.ingest import ingest
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import load_reference
 from billing.steps.render import copy_documents, render_close

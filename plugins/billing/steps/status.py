@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
 
 from billing.core.instants import format_us
+from billing.steps.awaited import Awaited, awaited
 from billing.store import ledger, log
 from billing.store.batches import COMMITTED, OPEN, completeness, pinnable
 from billing.store.home import Home
 from billing.store.reference_history import last_load
 from billing.store.tables import batches, cycles, documents, invoices, parked, quarantine
+
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +29,7 @@ class Status:
     accepted: int
     duplicates: int
     complete_through: str
-    missing_windows: tuple[tuple[str, str], ...]
+    awaited: tuple[Awaited, ...]
     quarantined: Mapping[str, int]
     last_close: str
     last_close_state: str
@@ -54,7 +58,7 @@ def status(home: Home) -> Status:
             accepted=int(totals[0] or 0),
             duplicates=int(totals[1] or 0),
             complete_through="" if found.through_us is None else format_us(found.through_us),
-            missing_windows=tuple((format_us(a), format_us(b)) for a, b in found.missing),
+            awaited=tuple(one for one in awaited(connection, found, _EVER) if one.missing or one.stopped),
             quarantined=_quarantined(connection),
             last_close=format_us(last.as_of_us) if last else "",
             last_close_state=last.state if last else "",
@@ -72,7 +76,8 @@ def _count(connection: Connection, table: object, *where: object) -> int:
 
 
 def _quarantined(connection: Connection) -> dict[str, int]:
-    query = select(quarantine.c.reason, func.count()).group_by(quarantine.c.reason).order_by(quarantine.c.reason)
+    query = select(quarantine.c.reason, func.count()).where(quarantine.c.ending == "")
+    query = query.group_by(quarantine.c.reason).order_by(quarantine.c.reason)
     return {reason: int(count) for reason, count in connection.execute(query)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from billing.core.errors import ConservationBroken
 from billing.core.instants import to_us
+from billing.store import sources
 from billing.store.database import insert_rows
 from billing.store.files import Stored
 from billing.store.home import Home
@@ -16,6 +18,8 @@ from billing.store.lake import CommittedBatches
 from billing.store.tables import batch_files, batches, duplicate_ranges, quarantine
 
 OPEN, COMMITTED, VOID = "open", "committed", "void"
+DELIVERY, REPLAY = "delivery", "replay"
+"""A delivery says something of completeness; a replay takes quarantined records again and says nothing of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,12 +36,18 @@ class BatchFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuarantinedRecord:
-    """A record that could not be billed: where it stood, why, and its raw text."""
+    """A record that could not be billed: where it stood, why, its raw bytes, and what it is looked for by
+    (``occurred_day``: UTC, days since 1970-01-01, None where it cannot be read).
+    """
 
     file_no: int
     line: int
     reason: str
     raw: bytes
+    event_id: str = ""
+    app_id: str = ""
+    api: str = ""
+    occurred_day: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +74,14 @@ class Outcome:
 
 
 def open_batch(
-    home: Home, *, source: str, request: str, window: tuple[datetime | None, datetime], load_no: int, at: datetime
+    home: Home,
+    *,
+    kind: str,
+    source: str,
+    request: str,
+    window: tuple[datetime | None, datetime],
+    load_no: int,
+    at: datetime,
 ) -> int:
     """Take the next number, and void what an ingest that died has left open. The caller holds the lock ``ingest``."""
     with home.database.exclusive("books") as connection:
@@ -80,6 +97,7 @@ def open_batch(
             insert(batches).values(
                 batch_no=number,
                 state=OPEN,
+                kind=kind,
                 source=source,
                 request=request,
                 window_start_us=None if window[0] is None else to_us(window[0]),
@@ -98,21 +116,7 @@ def open_batch(
 def commit_batch(connection: Connection, number: int, outcome: Outcome, at: datetime) -> None:
     """Make a batch count: the last write of an ingest. Its rows are in the lake already."""
     insert_rows(connection, batch_files, [_file_row(number, no, file) for no, file in enumerate(outcome.files)])
-    insert_rows(
-        connection,
-        quarantine,
-        [
-            {
-                "batch_no": number,
-                "file_no": q.file_no,
-                "line": q.line,
-                "reason": q.reason,
-                "raw": q.raw,
-                "replayed_in": None,
-            }
-            for q in outcome.quarantined
-        ],
-    )
+    insert_rows(connection, quarantine, [_quarantine_row(number, q) for q in outcome.quarantined])
     insert_rows(
         connection,
         duplicate_ranges,
@@ -191,36 +195,62 @@ def pinnable(connection: Connection) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Missing:
+    """A window of a source that was not taken, though a later one was."""
+
+    source: str
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Completeness:
-    """How far extraction is complete (rule 3.4), and the windows that are missing before later ones."""
+    """How far extraction is complete (rule 3.4): where every source is. ``sources`` says how far each is, None where
+    nothing is known of it yet; ``missing`` are windows that are missing before later ones.
+    """
 
     through_us: int | None
-    missing: tuple[tuple[int, int], ...]
+    sources: Mapping[str, int | None]
+    missing: tuple[Missing, ...]
 
 
 def completeness(connection: Connection, through_batch: int) -> Completeness:
-    """Put the windows of committed batches end to end. A batch without a beginning says "complete through its end"."""
-    done = batches.c.state == COMMITTED, batches.c.batch_no <= through_batch
-    rows = connection.execute(select(batches.c.window_start_us, batches.c.window_end_us).where(*done)).all()
-    said = [row.window_end_us for row in rows if row.window_start_us is None]
-    windows = sorted((row.window_start_us, row.window_end_us) for row in rows if row.window_start_us is not None)
-    through = max(said) if said else (windows[0][0] if windows else None)
+    """Put each source's windows end to end. A batch without a beginning says "complete through its end" of all."""
+    done = batches.c.state == COMMITTED, batches.c.batch_no <= through_batch, batches.c.kind == DELIVERY
+    columns = (batches.c.source, batches.c.window_start_us, batches.c.window_end_us)
+    rows = connection.execute(select(*columns).where(*done)).all()
+    said = max((row.window_end_us for row in rows if row.window_start_us is None), default=None)
+    windows: dict[str, list[tuple[int, int]]] = {name: [] for name in sources.active(connection)}
+    retired = sources.retired(connection)
+    for row in rows:
+        if row.window_start_us is not None and row.source not in retired:
+            windows.setdefault(row.source, []).append((row.window_start_us, row.window_end_us))
+    chains = {name: _chain(name, said, sorted(mine)) for name, mine in sorted(windows.items())}
+    reached = {name: through for name, (through, _) in chains.items()}
+    known = [through for through in reached.values() if through is not None]
+    unknown = len(known) < len(reached)
+    through = said if not reached else None if unknown else min(known)
+    return Completeness(
+        through_us=through, sources=reached, missing=tuple(m for _, gaps in chains.values() for m in gaps)
+    )
+
+
+def _chain(source: str, said: int | None, windows: Sequence[tuple[int, int]]) -> tuple[int | None, list[Missing]]:
+    """How far a source's windows reach without a gap, and the gaps after that."""
+    through = said if said is not None else (windows[0][0] if windows else None)
     reached, missing = through, []
     for start, end in windows:
         if reached is not None and start > reached:
-            missing.append((reached, start))
+            missing.append(Missing(source=source, start_us=reached, end_us=start))
         reached = end if reached is None else max(reached, end)
         if not missing:
             through = reached
-    return Completeness(through_us=through, missing=tuple(missing))
+    return through, missing
 
 
-def ingested_files(connection: Connection) -> set[tuple[str, int, int]]:
-    """Files of a drop folder that committed batches hold: (name, bytes, arrival in microseconds)."""
-    columns = (batch_files.c.name, batch_files.c.bytes, batch_files.c.arrived_at_us)
-    query = select(*columns).join(batches, batches.c.batch_no == batch_files.c.batch_no)
-    rows = connection.execute(query.where(batches.c.state == COMMITTED, batch_files.c.arrived_at_us.is_not(None)))
-    return {(row.name, row.bytes, row.arrived_at_us) for row in rows}
+def _quarantine_row(number: int, record: QuarantinedRecord) -> dict[str, object]:
+    fields = {name: getattr(record, name) for name in QuarantinedRecord.__slots__}
+    return {"batch_no": number, **fields, "ending": "", "ended_in": None, "ended_at_us": None, "ended_why": ""}
 
 
 def _file_row(number: int, file_no: int, file: BatchFile) -> dict[str, object]:

@@ -74,6 +74,10 @@ class WriteOnce:
             )
         return content
 
+    def stored(self, digest: str, size_bytes: int, suffix: str = "") -> Stored:
+        """A file that was kept under this hash."""
+        return Stored(sha256=digest, size_bytes=size_bytes, path=self._path(digest, suffix), is_new=False)
+
     def locate(self, path: str) -> Path:
         """Where a stored file is."""
         return self.folder / path

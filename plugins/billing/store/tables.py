@@ -92,6 +92,24 @@ def _history(name: str) -> Table:
 reference_history = {name: _history(name) for name in TABLES}
 """A row of reference table X is known from load ``known_from`` until load ``known_to`` (half-open)."""
 
+late_rows = Table(
+    "late_rows",
+    metadata,
+    _whole("load_no", primary_key=True, autoincrement=False),
+    _whole("late_no", primary_key=True, autoincrement=False),
+    _text("reference_table"),
+    _text("row_key"),
+    _text("team_id"),
+    _whole("cycle_start_us"),
+    _text("changed"),
+    _text("touched"),
+    _text("invoices"),
+    _text("figures"),
+)
+"""Rows of a load that came too late for a closed cycle (rule 3.6), a row and cycle each, in the order in which they are
+told; see ``store.late_rows``. ``changed``, ``touched``, ``invoices`` and ``figures`` are JSON lists.
+"""
+
 batches = Table(
     "batches",
     metadata,
