@@ -69,10 +69,11 @@ class LateRow:
     figures: tuple[Figure, ...]
 
     def __str__(self) -> str:
+        changed = f", {', '.join(map(str, self.changed))}," if self.changed else ""
         billed = f" ({', '.join(self.invoices)})" if self.invoices else ""
         said = f"; {'; '.join(map(str, self.figures))}" if self.figures else ""
         return (
-            f"{self.table} ({self.key}): {', '.join(map(str, self.changed))}: came after team {self.team_id}'s cycle of "
+            f"{self.table} ({self.key}){changed} came after team {self.team_id}'s cycle of "
             f"{format_us(self.cycle_start_us)}{billed} was closed; that cycle stands. "
             f"Touched: {', '.join(self.touched)}{said}."
         )
