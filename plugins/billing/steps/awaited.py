@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,10 +43,5 @@ def _awaited(connection: Connection, found: Completeness, source: str, through_u
         source=source,
         complete_through=None if through_us is None else from_us(through_us),
         missing=tuple((from_us(m.start_us), from_us(m.end_us)) for m in found.missing if m.source == source),
-        stopped="" if stop is None else _said(stop),
+        stopped="" if stop is None else f"last attempt was {stop}",
     )
-
-
-def _said(stop: Mapping[str, object]) -> str:
-    at = format_instant(from_us(int(str(stop["at_us"])) // 1_000_000 * 1_000_000))
-    return f"last attempt at {at} was stopped ({stop['kind']}): " + str(stop["message"]).partition("\n")[0]

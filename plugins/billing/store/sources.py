@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, insert, select, update
 
 from billing.core.errors import NotFound
-from billing.core.instants import to_us
+from billing.core.instants import format_us, to_us
 from billing.store.tables import batch_files, batches, files_set_aside, sources, stopped_windows
 
 REFUSED, UNAVAILABLE, ANOMALY = "refused", "unavailable", "anomaly"
@@ -99,10 +99,24 @@ def write_stop(
     connection.execute(insert(stopped_windows).values(**row, kind=kind, message=why))
 
 
-def last_stop(connection: Connection, source: str, after_us: int | None) -> dict[str, object] | None:
-    """The newest stopped window of a source that ended after an instant (any where None), by column."""
-    query = select(stopped_windows).where(stopped_windows.c.source == source)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """An attempt to take a window that took nothing: when, of which kind, and the whole message."""
+
+    at_us: int
+    kind: str
+    message: str
+
+    def __str__(self) -> str:
+        at = format_us(self.at_us // 1_000_000 * 1_000_000)
+        return f"{self.kind} at {at}: " + self.message.partition("\n")[0]
+
+
+def last_stop(connection: Connection, source: str, after_us: int | None) -> Stop | None:
+    """The newest stopped window of a source that ended after an instant (any where None)."""
+    columns = (stopped_windows.c.at_us, stopped_windows.c.kind, stopped_windows.c.message)
+    query = select(*columns).where(stopped_windows.c.source == source)
     if after_us is not None:
         query = query.where(stopped_windows.c.window_end_us > after_us)
     row = connection.execute(query.order_by(stopped_windows.c.stop_no.desc()).limit(1)).first()
-    return dict(row._mapping) if row else None
+    return Stop(at_us=row.at_us, kind=row.kind, message=row.message) if row else None
