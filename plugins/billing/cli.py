@@ -197,11 +197,10 @@ def usage_ingest(
 
     Without a file it only says that usage is complete through --now.
     """
-    from billing.steps.ingest import SourceFile, ingest
+    from billing.steps.ingest import ingest, local_files
 
-    sources = [SourceFile(path=path, name=str(path)) for path in files or ()]
     with _home(context) as (home, _), _progress() as progress:
-        done = ingest(home, sources, now, progress=progress)
+        done = ingest(home, local_files(files or ()), now, progress=progress)
     for warning in done.warnings:
         errors.print(f"warning: {warning}", markup=False)
     typer.echo(

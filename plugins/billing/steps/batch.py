@@ -23,6 +23,7 @@ from billing.intake.judging import ACCEPTED, REASONS, Correctable, Known, Reason
 from billing.intake.usage_files import raw_records
 from billing.steps import commit_points
 from billing.steps.gathering import ArchivedFile, Gathered, content_hash
+from billing.steps.telemetry import say
 from billing.store import log
 from billing.store.batches import BatchFile, Outcome, QuarantinedRecord, commit_batch, committed
 from billing.store.home import Home
@@ -138,11 +139,11 @@ def write_batch(
         counts = {"accepted": outcome.accepted, "rejected": reasons}
         log.append(connection, at, "batch", {"batch_no": number, "files": files, **counts, **payload})
     commit_points.reached(commit_points.INGEST_COMMITTED)
+    done = {"records": outcome.records, "accepted": outcome.accepted, "duplicates": outcome.duplicate_count}
+    say("batch committed", batch=number, **done, quarantined=len(outcome.quarantined), reasons=reasons, **payload)
     return IngestSummary(
         batch_no=number,
-        records=outcome.records,
-        accepted=outcome.accepted,
-        duplicates=outcome.duplicate_count,
+        **done,
         quarantined=len(outcome.quarantined),
         reasons=reasons,
         warnings=judged.gathered.warnings,

@@ -31,6 +31,7 @@ from billing.steps import commit_points
 from billing.steps.awaited import Awaited, awaited
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import reference_at
+from billing.steps.telemetry import say, say_detail, warn
 from billing.store import ledger, log
 from billing.store.batches import committed, completeness, demand_lake, pinnable
 from billing.store.configuration import CLOSE_LAG_SECONDS, MAX_UNITS_PER_CYCLE, configured
@@ -162,7 +163,17 @@ def rate_shards(home: Home, close_no: int, shards: Sequence[int]) -> int:
     if overtaken:  # another run of this close was faster with some of them: rate what is left
         return rate_shards(home, close_no, todo)
     commit_points.reached(commit_points.CLOSE_SHARDS_RATED)
+    _say_rated(close_no, due, now_parked)
     return sum(map(len, due.values()))
+
+
+def _say_rated(close_no: int, due: Mapping[str, Sequence[CycleSpan]], now_parked: Sequence[Parked]) -> None:
+    for team_id, mine in due.items():
+        for cycle in mine:
+            say_detail("cycle rated", close=close_no, team=team_id, cycle=format_us(cycle.start_us))
+    for team in now_parked:
+        cycle_start = format_us(team.cycle_start_us)
+        warn("team parked", close=close_no, team=team.team_id, cycle=cycle_start, reason=team.reason.value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,7 +273,10 @@ def issue(home: Home, close_no: int) -> tuple[str, ...]:
         if this.state != ledger.ISSUED:
             _issue(connection, this, reference)
     commit_points.reached(commit_points.CLOSE_ISSUED)
-    return invoice_numbers(home, close_no)
+    numbers = invoice_numbers(home, close_no)
+    said = {"first": numbers[0], "last": numbers[-1]} if numbers else {}
+    say("close issued", close=close_no, as_of=format_us(this.as_of_us), invoices=len(numbers), **said)
+    return numbers
 
 
 def _issue(connection: Connection, this: Close, reference: Reference) -> None:

@@ -4,10 +4,11 @@ rules).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Protocol
 
 from billing.core.errors import DataRefused
@@ -84,6 +85,11 @@ def ingest(
         commit_points.reached(commit_points.INGEST_OPENED)
         said = {"source": source, "complete_through": format_instant(now)}
         return write_batch(home, number, judged, started, said, also)
+
+
+def local_files(paths: Iterable[Path]) -> list[SourceFile]:
+    """Files of this machine, spoken of as they were named."""
+    return [SourceFile(path=path, name=str(path)) for path in paths]
 
 
 def _examine(

@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from billing.core.errors import AnomalyFound, BillingError, DataRefused, NotFound, SourceUnavailable
-from billing.core.instants import from_us, to_us
+from billing.core.instants import format_instant, from_us, to_us
 from billing.intake.sources.seam import Source, SourceFile, Taken, Window
 from billing.steps.batch import IngestSummary
 from billing.steps.gathering import archive_suffix
 from billing.steps.ingest import Inspector, ingest
 from billing.steps.progress import Progress, silent
+from billing.steps.telemetry import warn
 from billing.store import log, sources
 from billing.store.batches import completeness, pinnable
 from billing.store.home import Home
@@ -161,6 +162,8 @@ def _keep_stop(home: Home, source: str, window: Window, stop: BillingError) -> N
         kind = sources.UNAVAILABLE
     elif isinstance(stop, AnomalyFound):
         kind = sources.ANOMALY
+    said = {"window_start": format_instant(window.start), "window_end": format_instant(window.end), "why": str(stop)}
+    warn("window stopped", source=source, kind=kind, **said)
     with home.database.write() as connection:
         sources.write_stop(connection, source, (window.start, window.end), datetime.now(UTC), kind, str(stop))
 
