@@ -66,13 +66,15 @@ class Snapshot:
         """
         statement = _statement(query, parameters or {})
         with _translated(query.name, self._url):
-            result = self._connection.execute(statement)
+            result = self._connection.execute(statement, execution_options={"yield_per": ROWS_AT_ONCE})
             if not result.returns_rows:
                 raise _refused(query.name, [Finding(file=query.name, message="gives no rows; write one SELECT")])
             columns = tuple(result.keys())
         _check_columns(query.name, columns)
         stored = frozenset(instants) if self._url.get_backend_name() == "sqlite" else frozenset()
-        return Rows(columns=columns, batches=self._batches(result.partitions(), query.name, columns, stored))
+        return Rows(
+            columns=columns, batches=self._batches(result.partitions(ROWS_AT_ONCE), query.name, columns, stored)
+        )
 
     def _batches(
         self, parts: Iterator[Sequence[Any]], name: str, columns: Sequence[str], stored: frozenset[str]
@@ -109,10 +111,12 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (exc.ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or "@" in (parsed.host or ""):  # what is before the last @ may be a part of the password
         raise DataRefused(
-            "The URL of a database cannot be read; write dialect://user@host:port/database, with %40 for @ and "
-            "%2F for / in a user or password."
-        ) from None
+            "The URL of a database cannot be read; write dialect://user:password@host:port/database, with %40 for @ "
+            "and %2F for / in a user or password."
+        )
     if parsed.drivername in ("postgres", "postgresql"):
         return parsed.set(drivername="postgresql+psycopg")
     return parsed
@@ -148,7 +152,6 @@ def _engine(url: URL) -> Engine:
 def _read_only(connection: Connection) -> Connection:
     """One transaction, never committed, that sees one state and cannot write."""
     backend = connection.dialect.name
-    connection = connection.execution_options(yield_per=ROWS_AT_ONCE)
     if backend == "postgresql":
         connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         # Columns without a zone are compared with instants as if in the session's zone.
@@ -282,7 +285,6 @@ def _instant_text(value: datetime) -> str:
 
 
 _TEXT_OF: dict[type, Callable[[Any], str]] = {
-    str: str,
     bool: lambda value: "true" if value else "false",
     int: str,
     Decimal: _decimal_text,
@@ -303,37 +305,33 @@ def _as_text(
 ) -> list[Row]:
     """A batch's cells as text; ``DataRefused`` with the first row of every column that has a value without text."""
     findings: list[Finding] = []
-    texts = []
+    texts: list[Sequence[str | None]] = []
     for column, values in zip(columns, zip(*part, strict=True), strict=True):
-        kinds = set(map(type, values))
-        if kinds <= {str, type(None)}:
-            texts.append(tuple(map(_from_stored, values)) if column in stored else values)
-            continue
-        place, problem = _first_problem(values, kinds)
-        if problem:
+        try:
+            cells = [_text_of(value) for value in values]
+        except _NoText:
+            place, problem = _first_problem(values)
             findings.append(Finding(file=name, line=first_row + place, column=column, message=problem))
         else:
-            texts.append(tuple([None if value is None else _TEXT_OF[type(value)](value) for value in values]))
+            texts.append([_from_stored(cell) for cell in cells] if column in stored else cells)
     if findings:
         raise _refused(name, findings)
     return list(zip(*texts, strict=True))
 
 
-def _first_problem(values: Sequence[Any], kinds: set[type]) -> tuple[int, str]:
-    """Place and message of the first value without text; the message is blank where there is none."""
-    if datetime not in kinds and kinds <= {*_TEXT_OF, type(None)}:
-        return 0, ""
+def _first_problem(values: Sequence[object]) -> tuple[int, str]:
+    """Place and message of the first value without text."""
     for place, value in enumerate(values):
         try:
             _text_of(value)
         except _NoText as problem:
             return place, str(problem)
-    return 0, ""
+    raise RuntimeError("no value is at fault; this is a bug")
 
 
 def _text_of(value: object) -> str | None:
-    if value is None:
-        return None
+    if value is None or type(value) is str:
+        return value
     kind = type(value)
     if kind not in _TEXT_OF:
         raise _NoText(_NO_TEXT.get(kind, f"{kind.__name__} is no plain value; cast it to text in the query"))
