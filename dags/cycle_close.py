@@ -16,9 +16,12 @@ give it in the form; an instant before the last close is refused.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from observed import count, done_within, gauge, lineage
 from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant
 
 DOCUMENTS_AT_ONCE = 200
@@ -27,6 +30,7 @@ DOCUMENTS_AT_ONCE = 200
 @dag(
     schedule=CronTriggerTimetable("15 * * * *", timezone="UTC"),
     doc_md=__doc__,
+    deadline=done_within(timedelta(hours=1)),
     params={
         "as_of": instant_param(
             "As of", "Close what is due at this instant. Empty: when the run was due. Never in the future."
@@ -75,14 +79,20 @@ def cycle_close() -> None:
         from billing.steps.close import rate_shards
 
         with home_and_settings() as (home, _):
-            return rate_shards(home, int(str(close["close_no"])), shards)
+            cycles = rate_shards(home, int(str(close["close_no"])), shards)
+        lineage(["usage", "reference"], ["ledger"])
+        count("cycles.closed", cycles)
+        return cycles
 
     @task(trigger_rule=TriggerRule.NONE_FAILED)
     def issue_invoices(close: dict[str, object]) -> int:
         from billing.steps.close import issue
 
         with home_and_settings() as (home, _):
-            return len(issue(home, int(str(close["close_no"]))))
+            issued = len(issue(home, int(str(close["close_no"]))))
+        lineage(["ledger", "reference"], ["invoices"])
+        count("invoices.issued", issued)
+        return issued
 
     @task
     def batches_of_documents(issued: int) -> list[list[str]]:
@@ -98,6 +108,8 @@ def cycle_close() -> None:
 
         with home_and_settings() as (home, settings):
             done = render(home, numbers, settings.templates)
+        lineage(["invoices"], ["documents"])
+        count("documents.rendered", len(done.rendered))
         if done.failed:
             problems = "\n".join(f"{number}: {problem}" for number, problem in done.failed)
             raise AirflowFailException(f"{len(done.failed)} invoices are issued but have no document yet:\n{problems}")
@@ -114,6 +126,8 @@ def cycle_close() -> None:
             print(f"waits for {source}")
         with home_and_settings() as (home, _):
             parked = parked_teams(home)
+        gauge("cycles.parked", len(parked))
+        gauge("cycles.waiting", int(str(close["waiting"])))
         if parked:
             listed = "\n".join(f"team {p.team_id}, cycle of {format_us(p.cycle_start_us)}: {p.reason}" for p in parked)
             raise AirflowFailException(f"{len(parked)} teams are parked; all others are billed:\n{listed}")

@@ -35,8 +35,10 @@ def instant_param(title: str, description: str) -> Param:
 
 @contextmanager
 def home_and_settings() -> Iterator[Any]:
-    """The home, checked, and the settings. A refusal fails the task at once: trying again would be refused again."""
-    from billing.core.errors import BillingError
+    """The home, checked, and the settings. A refusal fails the task at once: trying again would be refused again. A
+    source that cannot be reached is tried again.
+    """
+    from billing.core.errors import BillingError, SourceUnavailable
     from billing.settings import Settings
     from billing.steps.homes import home_at
 
@@ -45,6 +47,8 @@ def home_and_settings() -> Iterator[Any]:
     try:
         home.check()
         yield home, settings
+    except SourceUnavailable:
+        raise
     except BillingError as refusal:
         raise AirflowFailException(str(refusal)) from None
     finally:
@@ -68,3 +72,8 @@ def run_instant(context: Any) -> datetime:
     run = context["dag_run"]
     found: datetime = run.data_interval_end or run.run_after
     return found.astimezone(UTC)
+
+
+def run_name(context: Any) -> str:
+    """How a run is named in the books: ``dag_id/run_id``."""
+    return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"

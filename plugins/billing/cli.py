@@ -403,6 +403,10 @@ def status(context: typer.Context) -> None:
         typer.echo(f"{name:17} {value}")
     for source in found.awaited:
         typer.echo(f"{'usage is missing':17} {source}")
+    for run in found.overdue:
+        typer.echo(
+            f"{'overdue':17} {run.dag_id} {run.run_id}: not done {run.limit_minutes} minutes after it was queued"
+        )
     for team_id, cycle_start, reason in found.parked:
         typer.echo(f"{'parked':17} team {team_id}, cycle of {cycle_start}: {reason}")
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, func, select
 
 from billing.core.instants import format_us
 from billing.steps.awaited import Awaited, awaited
+from billing.steps.overdue import Overdue, overdue_runs
 from billing.store import ledger, log
 from billing.store.batches import COMMITTED, OPEN, completeness, pinnable
 from billing.store.home import Home
 from billing.store.reference_history import last_load
 from billing.store.tables import batches, cycles, documents, invoices, parked, quarantine
 
+_OVERDUE_SHOWN = timedelta(days=1)
 _EVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -37,6 +39,7 @@ class Status:
     invoices: int
     documents: int
     parked: tuple[tuple[str, str, str], ...]
+    overdue: tuple[Overdue, ...]
     log_rows: int
     log_head: str
 
@@ -66,6 +69,7 @@ def status(home: Home) -> Status:
             invoices=_count(connection, invoices),
             documents=_count(connection, documents),
             parked=_parked(connection),
+            overdue=overdue_runs(connection, datetime.now(UTC) - _OVERDUE_SHOWN),
             log_rows=rows,
             log_head=head,
         )
