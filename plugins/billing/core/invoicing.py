@@ -16,7 +16,7 @@ from billing.core.instants import to_us
 from billing.core.model import Kind, Parked, ParkedReason, TaxTreatment
 from billing.core.quantity import decimal_of_micro, fits_int64, minor_digits, multiply, round_half_up, total
 from billing.core.reference import Reference
-from billing.core.tax import TaxRates, tax_treatment
+from billing.core.tax import TaxRates, tax_on, tax_treatment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +127,7 @@ def _draft(
         for (api, price), units in _units_by_line(draws)
     )
     net = total((line.net for line in lines), digits)
-    tax = round_half_up(multiply(multiply(net, treatment.percent), Decimal("0.01")), digits)
+    tax = tax_on(net, treatment.percent, digits)
     return DraftInvoice(
         team_id=team_id,
         customer_id=customer_id,

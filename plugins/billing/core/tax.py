@@ -12,7 +12,7 @@ from decimal import Decimal
 from billing.core.frames import rows
 from billing.core.instants import day_number
 from billing.core.model import TaxCategory, TaxTreatment
-from billing.core.quantity import decimal_of_micro
+from billing.core.quantity import decimal_of_micro, multiply, round_half_up
 from billing.core.reference import Reference
 
 # The member states (Article 52 TEU) since the United Kingdom left.
@@ -94,3 +94,8 @@ def tax_treatment(
         return TaxTreatment(category=TaxCategory.REVERSE_CHARGE, percent=Decimal(0))
     percent = rates.percent_on(buyer_country, last_day)
     return None if percent is None else TaxTreatment(category=TaxCategory.STANDARD, percent=percent)
+
+
+def tax_on(net: Decimal, percent: Decimal, digits: int) -> Decimal:
+    """The tax on a sum, computed once and rounded half up to the currency's minor digits (rule 6.2)."""
+    return round_half_up(multiply(multiply(net, percent), Decimal("0.01")), digits)
