@@ -184,12 +184,33 @@ def test_gzip_is_read_in_blocks_of_bounded_size(tmp_path: Path) -> None:
     [("csv", b'"' + b'a,""\n' * 1_000_000 + b'"'), ("csv", b"a,b" * 14_000_000), ("jsonl", b"{   " * 10_000_000)],
 )
 def test_memory_does_not_grow_with_a_record(kind: Literal["csv", "jsonl"], body: bytes, tmp_path: Path) -> None:
-    """5 or 40 MB in one record, packed to a few kB."""
-    (tmp_path / "f").write_bytes(gzip.compress(b"a\n" + body + b"\nb\n", 1))
+    """5 or 40 MB in one record."""
+    (tmp_path / "f").write_bytes(b"a\n" + body + b"\nb\n")
     tracemalloc.start()
-    with ByteSource(tmp_path / "f", "f.gz", gzipped=True) as source:
-        lines = [piece.line for piece in containers.pieces(source, "f.gz", kind, block_bytes=1 << 16)]
+    with ByteSource(tmp_path / "f", "f", gzipped=False) as source:
+        lines = [piece.line for piece in containers.pieces(source, "f", kind, block_bytes=1 << 16)]
         peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert lines == [1, 2, 3]
     assert peak < 32 * MAX_RECORD_BYTES
+
+
+@pytest.mark.parametrize("name", ["bomb.csv.gz", "bomb.jsonl.gz"])
+def test_a_gzip_bomb_is_refused_in_bounded_memory(name: str, tmp_path: Path) -> None:
+    """256 MiB of short lines in 256 kB."""
+    with gzip.open(tmp_path / name, "wb", 9) as handle:
+        for _ in range(256):
+            handle.write(b"a\n" * (1 << 19))
+    tracemalloc.start()
+    with ByteSource(tmp_path / name, name, gzipped=True) as source, pytest.raises(DataRefused, match="200 times"):
+        list(iter(lambda: len(source.read(1 << 16)), 0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 * MAX_RECORD_BYTES
+
+
+def test_a_small_file_may_grow_to_16_mib(tmp_path: Path) -> None:
+    """A few records alike are no bomb."""
+    (tmp_path / "f.gz").write_bytes(gzip.compress(b"a\n" * (8 << 20)))
+    with ByteSource(tmp_path / "f.gz", "f.csv.gz", gzipped=True) as source:
+        assert len(source.read(17 << 20)) == 16 << 20

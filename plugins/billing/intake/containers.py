@@ -29,6 +29,9 @@ import numpy.typing as npt
 from billing.core.errors import DataRefused, Finding
 
 MAX_RECORD_BYTES = 1 << 20
+EXPANSION_MAX = 200
+"""How many times its size a gzip file may grow: usage, whose ids differ, compresses 5 to 30 times."""
+EXPANSION_FREE_BYTES = 16 << 20
 BOM = codecs.BOM_UTF8
 
 Ints = npt.NDArray[np.int64]
@@ -119,8 +122,8 @@ def format_of(name: str) -> Format:
 class ByteSource:
     """The (decompressed) bytes of a file, in order, without a byte order mark at the beginning.
 
-    ``DataRefused`` where the file is missing, is not gzip though its name says so (or the other way round), or
-    breaks off inside the gzip data.
+    ``DataRefused`` where the file is missing, is not gzip though its name says so (or the other way round), breaks
+    off inside the gzip data, or grows to more than ``EXPANSION_MAX`` times its size (beyond 16 MiB).
     """
 
     def __init__(self, path: Path, name: str, *, gzipped: bool) -> None:
@@ -133,6 +136,7 @@ class ByteSource:
             file.close()
             raise
         self._file = file
+        self._left = max(EXPANSION_MAX * path.stat().st_size, EXPANSION_FREE_BYTES) if gzipped else None
         self._stream: IO[bytes] = cast(IO[bytes], gzip.GzipFile(fileobj=file)) if gzipped else file
         self._start = True
 
@@ -156,11 +160,21 @@ class ByteSource:
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise refusal(self._name, f"its gzip data is damaged or cut off ({error}); send it again") from None
         block = b"".join(parts)
+        self._demand_bounds(len(block))
         if self._start:
             self._start = False
             if block.startswith(BOM):
                 return block.removeprefix(BOM) or self.read(size)
         return block
+
+    def _demand_bounds(self, size: int) -> None:
+        """A few bytes of gzip can hold terabytes: such a file ends here, not the machine's memory."""
+        if self._left is None:
+            return
+        self._left -= size
+        if self._left < 0:
+            message = f"grows to more than {EXPANSION_MAX} times its size, which no usage does; send it without gzip"
+            raise refusal(self._name, message)
 
     def __enter__(self) -> ByteSource:
         return self
