@@ -223,7 +223,8 @@ def test_a_row_too_late_for_a_closed_cycle_is_taken_and_reported(shop: Shop) -> 
     before = shop.export()
     prices = [*REFERENCE["unit_prices"], "render,EUR,2026-07-31T23:59:59.999999Z,9"]
     (row,) = shop.load(unit_prices=prices).late
-    assert (row.table, row.key, row.team_id) == ("unit_prices", "render, EUR", "t1"), "only the team that used it"
+    key = "render, EUR, 2026-07-31T23:59:59.999999Z"
+    assert (row.table, row.key, row.team_id) == ("unit_prices", key, "t1"), "only the team that used it"
     assert format_us(row.cycle_start_us) == BOUGHT
     assert shop.export() == before, "a closed cycle never changes (rule 3.4)"
 
@@ -237,13 +238,14 @@ def test_a_row_from_the_end_of_the_last_closed_cycle_on_is_in_time(shop: Shop) -
 
 
 def test_rows_of_every_kind_are_told_to_be_late(shop: Shop) -> None:
-    closed_july(shop, "e1,2026-07-05T00:00:00Z,a1,render,60,,", "e2,2026-07-05T00:00:00Z,a2,translate,1,,")
+    seats = "e3,2026-07-05T00:00:00Z,,seats,2,,t1"
+    closed_july(shop, "e1,2026-07-05T00:00:00Z,a1,render,60,,", "e2,2026-07-05T00:00:00Z,a2,translate,1,,", seats)
     reported = late(
         shop,
         subscriptions=[*REFERENCE["subscriptions"], "old,t1,flex,2026-07-31T23:00:00Z,UTC,,,"],
         token_grants=[*REFERENCE["token_grants"], "g1,old,5,2026-07-31T23:00:00Z,2027-01-01T00:00:00Z"],
         capacity_grants=[*REFERENCE["capacity_grants"], "s2,seats1,seats,5,2026-07-15T00:00:00Z,2027-01-01T00:00:00Z"],
-        free_allowances=[*REFERENCE["free_allowances"], "free1,translate,1"],
+        free_allowances=["free1,render,2", "free1,translate,1"],
         unit_rates=[*REFERENCE["unit_rates"], "translate,2026-07-10T00:00:00Z,2,"],
         tax_rates=[*REFERENCE["tax_rates"], "FR,2026-07-31,21"],
     )
@@ -251,10 +253,10 @@ def test_rows_of_every_kind_are_told_to_be_late(shop: Shop) -> None:
         ("subscriptions", "old", "t1"),
         ("token_grants", "g1", "t1"),
         ("capacity_grants", "s2", "t1"),
-        ("free_allowances", "free1, translate", "t1"),
-        ("unit_rates", "translate", "t2"),
-        ("tax_rates", "FR", "t1"),
-    }
+        ("free_allowances", "free1, render", "t1"),
+        ("unit_rates", "translate, 2026-07-10T00:00:00Z", "t2"),
+        ("tax_rates", "FR, 2026-07-31", "t1"),
+    }, "an allowance for what the team did not use would have changed nothing"
 
 
 def ended(at: str) -> list[str]:
@@ -282,7 +284,7 @@ def test_what_no_cycle_depends_on_is_never_late(shop: Shop) -> None:
 
 
 def test_a_subscription_that_moves_is_late_for_both_teams(shop: Shop) -> None:
-    closed_july(shop, "e1,2026-07-05T00:00:00Z,a1,render,60,,")
+    closed_july(shop, "e1,2026-07-05T00:00:00Z,a1,render,60,,", "e2,2026-07-05T00:00:00Z,a2,render,20,,")
     moved = [line.replace("flex2,t2", "flex2,t1") for line in REFERENCE["subscriptions"]]
     assert late(shop, subscriptions=moved) == {("subscriptions", "flex2", "t1"), ("subscriptions", "flex2", "t2")}
 
@@ -292,7 +294,7 @@ def test_a_row_that_is_removed_can_be_late_too(shop: Shop) -> None:
     shop.load(unit_prices=both)
     shop.ingest("e1,2026-07-12T00:00:00Z,a2,translate,1,,", now="08-02")
     shop.close("08-02")
-    assert late(shop, allow_removals=True) == {("unit_prices", "translate, EUR", "t2")}
+    assert late(shop, allow_removals=True) == {("unit_prices", "translate, EUR, 2026-07-10T00:00:00Z", "t2")}
 
 
 def test_nothing_is_late_before_the_first_close(shop: Shop) -> None:

@@ -1,7 +1,8 @@
 """Cells of text to typed columns (data contract, "Conventions"; dtypes of ``core.reference``).
 
 A cell that cannot be read is a finding, and leaves a value in the frame that the checks know to pass over:
-``UNREADABLE`` in a column of integers, ``""`` in one of text. So one mistake is reported once.
+``UNREADABLE`` in a column of integers, ``""`` in one of text. So one mistake is reported once. ``written`` is the way
+back.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from billing.core.instants import parse_day, parse_instant_us
-from billing.core.quantity import MICRO, fits_int64, parse_micro
+from billing.core.instants import format_us, from_day, parse_day, parse_instant_us
+from billing.core.quantity import MICRO, fits_int64, format_micro, parse_micro
 from billing.core.reference import FOREVER_US, NO_TOKENS, Column, ColumnKind, Table
 from billing.intake.reference_findings import FindingList, Lines, shown
 
@@ -76,6 +77,20 @@ def typed_frame(table: Table, raw: RawTable, file: str, found: FindingList) -> p
             values = _integer_column(table, column, cells, raw.lines, file, found)
         columns[column.name] = pd.Series(values, dtype=values.dtype)
     return pd.DataFrame(columns)
+
+
+def written(kind: ColumnKind, value: object) -> str:
+    """A cell as the contract writes it: instants RFC 3339 in UTC, decimals without trailing zeros, days as dates; blank
+    where it does not apply or is open.
+    """
+    if kind is ColumnKind.TEXT:
+        return str(value)
+    number = int(str(value))
+    if number == UNREADABLE:
+        return "(unreadable)"
+    if (kind is ColumnKind.INSTANT and number == FOREVER_US) or (kind is ColumnKind.MICRO and number == NO_TOKENS):
+        return ""
+    return _WRITERS[kind](number)
 
 
 def _text_column(
@@ -168,5 +183,14 @@ _READERS: Mapping[ColumnKind, Callable[[str], int]] = MappingProxyType(
         ColumnKind.DAY: parse_day,
         ColumnKind.MICRO: parse_micro,
         ColumnKind.WHOLE: _read_whole,
+    }
+)
+
+_WRITERS: Mapping[ColumnKind, Callable[[int], str]] = MappingProxyType(
+    {
+        ColumnKind.INSTANT: format_us,
+        ColumnKind.DAY: lambda day: from_day(day).isoformat(),
+        ColumnKind.MICRO: format_micro,
+        ColumnKind.WHOLE: str,
     }
 )

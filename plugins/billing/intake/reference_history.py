@@ -9,9 +9,9 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from billing.core.instants import format_us, from_day
 from billing.core.quantity import format_micro
-from billing.core.reference import ColumnKind, Reference, Table
+from billing.core.reference import Reference, Table
+from billing.intake.reference_cells import written
 from billing.intake.reference_findings import FINDINGS_MAX, FindingList, shown
 from billing.intake.reference_tables import TableInForce, Tables
 
@@ -106,10 +106,4 @@ def _keys(table: Table, frame: pd.DataFrame) -> list[tuple[object, ...]]:
 def _written(table: Table, key: tuple[object, ...]) -> tuple[str, ...]:
     """A key as texts, as ``Needs.needed_keys`` has it."""
     kinds = {column.name: column.kind for column in table.columns}
-    return tuple(_cell(kinds[name], value) for name, value in zip(table.key, key, strict=True))
-
-
-def _cell(kind: ColumnKind, value: object) -> str:
-    if kind is ColumnKind.INSTANT:
-        return format_us(int(str(value)))
-    return from_day(int(str(value))).isoformat() if kind is ColumnKind.DAY else str(value)
+    return tuple(written(kinds[name], value) for name, value in zip(table.key, key, strict=True))

@@ -19,12 +19,13 @@ from billing.store.tables import STILL_KNOWN, reference_history, reference_loads
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableChange:
-    """What a load does to one table: frames of the table's columns; ``gone_rows`` are the row numbers that stop
-    being known
-    because they are removed or changed."""
+    """What a load does to one table: frames of the table's columns. ``replaced`` are the rows that ``changed`` ones
+    take the place of; ``gone_rows`` are the row numbers that stop being known because they are removed or replaced.
+    """
 
     added: pd.DataFrame
     changed: pd.DataFrame
+    replaced: pd.DataFrame
     removed: pd.DataFrame
     gone_rows: tuple[int, ...]
 
@@ -71,20 +72,22 @@ def _change(table: Table, known: pd.DataFrame, new: pd.DataFrame) -> TableChange
     """Rows are the same by all columns, and versions of one row by the key."""
     columns, key = [c.name for c in table.columns], list(table.key)
     if known.empty:
-        return TableChange(added=new[columns], changed=known[columns], removed=known[columns], gone_rows=())
+        none = known[columns]
+        return TableChange(added=new[columns], changed=none, replaced=none, removed=none, gone_rows=())
     both = new[columns].merge(known, on=columns, how="outer", indicator=True)
     arrived = both[both["_merge"] == "left_only"][columns]
     left = both[both["_merge"] == "right_only"]
     if key:
         was_known = _keys(arrived, key).isin(_keys(left, key))
-        replaced = _keys(left, key).isin(_keys(arrived, key))
+        is_replaced = _keys(left, key).isin(_keys(arrived, key))
     else:
         was_known = pd.Series(len(left) > 0, index=arrived.index)
-        replaced = pd.Series(len(arrived) > 0, index=left.index)
+        is_replaced = pd.Series(len(arrived) > 0, index=left.index)
     return TableChange(
         added=_typed(table, arrived[~was_known]),
         changed=_typed(table, arrived[was_known]),
-        removed=_typed(table, left[~replaced][columns]),
+        replaced=_typed(table, left[is_replaced][columns]),
+        removed=_typed(table, left[~is_replaced][columns]),
         gone_rows=tuple(int(row) for row in left["row_no"]),
     )
 
