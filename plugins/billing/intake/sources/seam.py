@@ -47,11 +47,22 @@ class Taken:
 
 
 class Source(Protocol):
-    """Where usage comes from. ``location`` says where, without credentials."""
+    """Where usage comes from. What it is does not change while it is read: sources are frozen."""
 
-    name: str
-    kind: str
-    location: str
+    @property
+    def name(self) -> str:
+        """By which batches, windows and settings know it."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """``files`` or ``sql``."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """Where it is, without credentials."""
+        ...
 
     def extract(self, window: Window, taken: Taken, staging: Path) -> list[SourceFile]:
         """Everything that arrived before the window's end and was not taken yet, in a reproducible order.

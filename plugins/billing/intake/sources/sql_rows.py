@@ -137,7 +137,8 @@ def _engine(url: URL) -> Engine:
     if backend == "sqlite" and url.database and url.database != ":memory:" and not url.database.startswith("file:"):
         # Opened by its path alone, SQLite would make a file that is not there.
         file = f"file:{quote(str(Path(url.database).absolute()))}?mode=ro"
-        options["creator"] = lambda: sqlite3.connect(file, uri=True, timeout=_CONNECT_S)
+        wait_s = float(str(url.query.get("timeout", _CONNECT_S)))
+        options["creator"] = lambda: sqlite3.connect(file, uri=True, timeout=wait_s)
     elif backend == "postgresql" and "connect_timeout" not in url.query:
         options["connect_args"] = {"connect_timeout": _CONNECT_S}
     try:
@@ -222,14 +223,14 @@ _QUIET = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/""", re.
 _PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w)")
 
 
+def parameters_of(query: Path) -> list[str]:
+    """Names of the parameters of a query. ``DataRefused`` where it is no file of text."""
+    return list(_parsed(query).compile().params)
+
+
 def _statement(query: Path, parameters: Mapping[str, datetime]) -> TextClause:
-    """The query with its parameters bound. ``DataRefused`` where it is no file or names others."""
-    try:
-        text = _QUIET.sub(_quiet, query.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataRefused(f"{query}: the query cannot be read ({error}); it is a file of SQL in UTF-8.") from None
-    statement = sql_text(text)
-    named = statement.compile().params.keys()
+    """The query with its parameters bound. ``DataRefused`` where it names others."""
+    named = parameters_of(query)
     others = [
         Finding(file=query.name, message=f"there is no parameter :{name}; there are: {_listed(parameters)}")
         for name in named
@@ -238,7 +239,14 @@ def _statement(query: Path, parameters: Mapping[str, datetime]) -> TextClause:
     if others:
         raise _refused(query.name, others)
     bound = [bindparam(name, parameters[name].astimezone(UTC), DateTime(timezone=True)) for name in named]
-    return statement.bindparams(*bound)
+    return _parsed(query).bindparams(*bound)
+
+
+def _parsed(query: Path) -> TextClause:
+    try:
+        return sql_text(_QUIET.sub(_quiet, query.read_text("utf-8-sig")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataRefused(f"{query}: the query cannot be read ({error}); it is a file of SQL in UTF-8.") from None
 
 
 def _quiet(found: re.Match[str]) -> str:
