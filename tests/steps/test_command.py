@@ -196,7 +196,8 @@ def test_late_rows_are_named_by_a_load(files: Path) -> None:
     write_reference(files / "reference", {"unit_prices": prices})
     status, said = invoke(*home, "reference", "load", str(files / "reference"))
     assert status == 0
-    assert "late: unit_prices (translate, EUR) came after team t2's cycle of 2026-07-01T00:00:00Z was closed" in said
+    assert "late: unit_prices (translate, EUR, 2026-07-02T00:00:00Z), unit_price (blank) -> 9, came after" in said
+    assert "team t2's cycle of 2026-07-01T00:00:00Z (INV-2026-000002) was closed; that cycle stands." in said
     write_reference(files / "reference", {"unit_prices": REFERENCE["unit_prices"]})
     status, said = invoke(*home, "reference", "load", str(files / "reference"))
     assert (status, "--allow-removals" in said) == (1, True)

@@ -41,7 +41,8 @@ class TableCounts:
     removed: int
 
     def __str__(self) -> str:
-        return f"{self.table}: {self.added} added, {self.changed} changed, {self.removed} removed"
+        counts = f"{self.added} added, {self.changed} changed, {self.removed} removed"
+        return f"{self.table}: {counts if self.added or self.changed or self.removed else 'the same'}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
