@@ -322,6 +322,51 @@ def usage_ingest(
         typer.echo(f"  {reason}: {count}")
 
 
+@usage_app.command("windows")
+def usage_windows(
+    context: typer.Context,
+    since: Annotated[
+        datetime | None,
+        typer.Option(parser=_parse_instant, metavar="INSTANT", help="Only windows that end later. Default: all."),
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Every window by itself, not those alike put together.")] = False,
+) -> None:
+    """Which windows of each source were taken, were empty, or are missing, and why."""
+    from billing.steps.window_history import window_history
+
+    with _home(context) as (home, _):
+        found = window_history(home, datetime.now(UTC).replace(microsecond=0), since=since, each=each)
+    _show(
+        "Windows",
+        ("source", "state", "from", "to", "windows", "records", "quarantined", "why"),
+        (
+            (
+                one.source,
+                one.state.value,
+                format_instant(one.start) if one.start else "",
+                format_instant(one.end),
+                *map(str, (one.windows, one.records, one.quarantined)),
+                one.why,
+            )
+            for one in found
+        ),
+    )
+
+
+@usage_app.command("retire")
+def usage_retire(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="The name of a source that is in `billing.toml` no more.")],
+    why: Annotated[str, typer.Option(help="The reason, for whoever asks later.")],
+) -> None:
+    """Await nothing from a source any more: usage is complete without it from now on."""
+    from billing.steps.windows import retire
+
+    with _home(context) as (home, _):
+        retire(home, source, why)
+    typer.echo(f"Nothing is awaited from {source} any more.")
+
+
 @usage_app.command("reconcile")
 def usage_reconcile(context: typer.Context) -> None:
     """After the database was restored from a backup: void the batches that only the usage table knows.
