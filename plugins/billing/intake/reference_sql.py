@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from billing.core.errors import DataRefused, Finding
 from billing.core.reference import TABLES, ColumnKind
 from billing.intake.reference_files import ReferenceFolder, read_reference_folder
 from billing.intake.reference_findings import FindingList
+from billing.intake.sources.extracts import write_rows
 from billing.intake.sources.sql_rows import Snapshot, location_of, open_snapshot, parse_url
 
 _QUERY, _STAGED = ".sql", ".parquet"
@@ -89,13 +87,9 @@ def _stage_table(snapshot: Snapshot, name: str, queries: Path, staging: Path) ->
     """Run one query and write its rows as they come. Its file has its name only when it is whole."""
     instants = [column.name for column in TABLES[name].columns if column.kind is ColumnKind.INSTANT]
     rows = snapshot.rows(queries / (name + _QUERY), instants=instants)
-    schema = pa.schema([(column, pa.string()) for column in rows.columns])
     path, part = staging / (name + _STAGED), staging / f".{name}"
     try:
-        with pq.ParquetWriter(part, schema) as writer:
-            for batch in rows.batches:
-                cells = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
-                writer.write_batch(pa.record_batch(cells, schema=schema))
+        write_rows(part, rows)
         return part.rename(path)
     finally:
         part.unlink(missing_ok=True)
