@@ -23,7 +23,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
+from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback  # type: ignore[attr-defined]
 from airflow.sdk.observability import stats
 
 NAMESPACE = "carryover"
@@ -84,7 +84,6 @@ def overdue(limit_minutes: int, context: Mapping[str, Any]) -> None:
     ``deadline_alerts.deadline_missed``.
     """
     from billing.steps.overdue import note_overdue
-
     from wiring import home_and_settings
 
     run = context.get("dag_run") or {}

@@ -6,9 +6,9 @@ import csv
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,15 +18,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from billing.core.errors import BillingError, UsageError
-from billing.core.instants import format_instant, format_us, from_us, parse_instant_us
+from billing.core.instants import format_instant, format_us, from_us, parse_day, parse_instant_us
 from billing.settings import Settings
 from billing.steps import progress as steps_progress
 
 if TYPE_CHECKING:
     from billing.core.errors import Finding
+    from billing.steps.batch import IngestSummary
     from billing.steps.reference_diff import Diff, RowDifference
+    from billing.steps.replay import Foreseen
     from billing.store.home import Home
     from billing.store.late_rows import LateRow
+    from billing.store.quarantine import Selection
 
 PARKED_STATUS = 3
 _HELP = """Usage billing that can be derived again: raw usage to charged units to PDF invoices.
@@ -74,9 +77,20 @@ def _parse_table(text: str) -> str:
     return text
 
 
+def _parse_day(text: str) -> int:
+    try:
+        return parse_day(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Folder = Annotated[Path, typer.Argument(file_okay=False)]
 AllowRemovals = Annotated[
     bool, typer.Option("--allow-removals", help="Rows that are no longer there stop being known.")
+]
+ReferenceFolder = Annotated[Path | None, typer.Argument(file_okay=False, help="A file a table: customers.csv ...")]
+FromSql = Annotated[
+    bool, typer.Option("--from-sql", help="Instead, by the queries that [reference] in billing.toml names.")
 ]
 ReferenceTable = Annotated[str | None, typer.Option(parser=_parse_table, metavar="TABLE", help="Only this table.")]
 _LATE_SAID_MAX = 100
@@ -178,14 +192,19 @@ def configure(
 @reference_app.command("load")
 def reference_load(
     context: typer.Context,
-    folder: Folder,
+    folder: ReferenceFolder = None,
+    from_sql: FromSql = False,
     allow_removals: AllowRemovals = False,
 ) -> None:
-    """Load reference data: one file a table, taken whole or refused whole with every error."""
-    from billing.steps.reference import load_reference
+    """Load reference data: one file or query a table, taken whole or refused whole with every error."""
+    from billing.steps.reference import load_reference, load_reference_sql
 
-    with _home(context) as (home, _):
-        done = load_reference(home, folder, allow_removals=allow_removals)
+    _demand_one(folder, from_sql)
+    with _home(context) as (home, settings):
+        if folder is None:
+            done = load_reference_sql(home, *_reference_sql(settings), allow_removals=allow_removals)
+        else:
+            done = load_reference(home, folder, allow_removals=allow_removals)
     _warn(done.warnings)
     typer.echo(f"Load {done.load_no}: {done.added} rows added, {done.changed} changed, {done.removed} removed.")
     _say_late(done.late[:_LATE_SAID_MAX], done.late_total, f"billing reference late --load {done.load_no}")
@@ -194,7 +213,8 @@ def reference_load(
 @reference_app.command("diff")
 def reference_diff(
     context: typer.Context,
-    folder: Folder,
+    folder: ReferenceFolder = None,
+    from_sql: FromSql = False,
     allow_removals: AllowRemovals = False,
     table: ReferenceTable = None,
     limit: Annotated[int, typer.Option(min=0, help="List at most so many rows.")] = 1_000,
@@ -204,10 +224,15 @@ def reference_diff(
     Exit status 1 where the load would be refused. It may be run while usage is taken in.
     """
     from billing.core.errors import DataRefused
-    from billing.steps.reference_diff import diff_reference
+    from billing.steps.reference_diff import diff_reference, diff_reference_sql
 
-    with _home(context) as (home, _):
-        found = diff_reference(home, folder, allow_removals=allow_removals, table=table, limit=limit)
+    _demand_one(folder, from_sql)
+    with _home(context) as (home, settings):
+        if folder is None:
+            sql = _reference_sql(settings)
+            found = diff_reference_sql(home, *sql, allow_removals=allow_removals, table=table, limit=limit)
+        else:
+            found = diff_reference(home, folder, allow_removals=allow_removals, table=table, limit=limit)
     _warn(found.warnings)
     _show_differences(found)
     if found.late is not None:
@@ -245,6 +270,21 @@ def reference_late(
     _show("Late rows", columns, rows)
     if total > len(found):
         errors.print(f"and {total - len(found)} more: raise --limit")
+
+
+def _demand_one(folder: Path | None, from_sql: bool) -> None:
+    if from_sql is not (folder is None):
+        raise UsageError("Name either a FOLDER of reference files or --from-sql.")
+
+
+def _reference_sql(settings: Settings) -> tuple[str, Path]:
+    """The URL of the database that reference data comes from, with its password, and the folder of queries."""
+    from billing.connections import sql_url
+
+    given = settings.reference
+    if given is None:
+        raise UsageError(f"{settings.home / 'billing.toml'} has no [reference]: give it a connection or a url there.")
+    return given.url or sql_url(given.connection), given.queries
 
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
@@ -312,6 +352,10 @@ def usage_ingest(
 
     with _home(context) as (home, _), _progress() as progress:
         done = ingest(home, local_files(files or ()), now, progress=progress)
+    _say_batch(done)
+
+
+def _say_batch(done: IngestSummary) -> None:
     for warning in done.warnings:
         errors.print(f"warning: {warning}", markup=False)
     typer.echo(
@@ -353,6 +397,51 @@ def usage_windows(
     )
 
 
+@usage_app.command("take")
+def usage_take(
+    context: typer.Context,
+    source: Annotated[str | None, typer.Option(help="Only this source. Default: every one of `billing.toml`.")] = None,
+    window_start: Annotated[
+        datetime | None,
+        typer.Option(parser=_parse_instant, metavar="INSTANT", help="Default: where the source's last window ended."),
+    ] = None,
+    window_end: Annotated[
+        datetime | None, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Default: now.")
+    ] = None,
+) -> None:
+    """Take what arrived at the sources, as the DAG `usage_ingest` does every ten minutes."""
+    from billing import connections
+    from billing.steps.sources import await_sources, open_source
+    from billing.steps.windows import take_window
+
+    end = window_end or datetime.now(UTC).replace(microsecond=0)
+    with _home(context) as (home, settings), _progress() as progress:
+        names = await_sources(home, settings.sources)
+        for name in [settings.source(source).name] if source else names:
+            opened = open_source(settings.source(name), connections)
+            done = take_window(home, opened, window_start or end - timedelta(minutes=10), end, progress=progress)
+            typer.echo(f"{name}: {done.files} files from {format_instant(done.window_start)} to {format_instant(end)}.")
+            if done.ingested:
+                _say_batch(done.ingested)
+
+
+@usage_app.command("set-aside")
+def usage_set_aside(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="The source that the file lies at.")],
+    file: Annotated[str, typer.Argument(help="The file's name, as the refusal gives it.")],
+    why: Annotated[str, typer.Option(help="The reason, for whoever asks later.")],
+) -> None:
+    """Let windows go on without a file that cannot be read. It is not touched; a new one of its name is taken."""
+    from billing import connections
+    from billing.steps.sources import open_source
+    from billing.steps.windows import set_aside
+
+    with _home(context) as (home, settings):
+        set_aside(home, open_source(settings.source(source), connections), file, why)
+    typer.echo(f"{file} is set aside. Now: billing usage take --source {source}")
+
+
 @usage_app.command("retire")
 def usage_retire(
     context: typer.Context,
@@ -384,22 +473,221 @@ def usage_reconcile(context: typer.Context) -> None:
     )
 
 
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason.")]
+Batches = Annotated[list[int] | None, typer.Option("--batch", help="Only this batch.")]
+Sources = Annotated[list[str] | None, typer.Option("--source", help="Only what this source delivered.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this event id.")]
+Apps = Annotated[list[str] | None, typer.Option("--app", help="Only this app.")]
+Apis = Annotated[list[str] | None, typer.Option("--api", help="Only this API.")]
+Days = Annotated[
+    list[int] | None,
+    typer.Option("--day", parser=_parse_day, metavar="YYYY-MM-DD", help="Only what occurred on this UTC day."),
+]
+Records = Annotated[
+    list[str] | None, typer.Option("--record", metavar="BATCH:FILE:LINE", help="Only this record; given up or not.")
+]
+Endings = Annotated[
+    list[str] | None,
+    typer.Option("--ending", help="waiting (default), accepted, duplicate, quarantined, replaced, dismissed, any."),
+]
+Everything = Annotated[bool, typer.Option("--all", help="Everything that waits.")]
+QUARANTINED = ("batch", "file", "line", "reason", "record", "source", "id", "app", "api", "day", "ending", "raw")
+
+
 @quarantine_app.command("list")
 def quarantine_list(
     context: typer.Context,
-    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Only this batch.")] = None,
+    reason: Reasons = None,
+    batch: Batches = None,
+    source: Sources = None,
+    event_id: Ids = None,
+    app_id: Apps = None,
+    api: Apis = None,
+    day: Days = None,
+    ending: Endings = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1_000,
 ) -> None:
-    """What could not be billed: where it stood, why, and its raw text."""
-    from billing.steps.quarantine import list_quarantine
+    """What could not be billed: where it stood, why, and its raw text. Each option may be given several times.
 
+    Controls and what is invisible are shown as \\x1b or \\u202e.
+    """
+    from billing.steps.quarantine import list_quarantine, printable
+
+    chosen = _selection(reason, batch, source, event_id, app_id, api, day, ending=ending)
     with _home(context) as (home, _):
-        found = list_quarantine(home, reason=reason, batch_no=batch, limit=limit)
-    _show(
-        "Quarantine",
-        ("batch", "file", "line", "reason", "raw"),
-        ((str(q.batch_no), q.file, str(q.line), q.reason, q.raw) for q in found),
+        found = list_quarantine(home, chosen, limit=limit)
+    rows = (
+        (str(q.batch_no), q.file, str(q.line), q.reason, str(q.place), q.source)
+        + (q.event_id, q.app_id, q.api, q.day, q.ending or "waiting", q.raw)
+        for q in found
+    )
+    _show("Quarantine", QUARANTINED, (tuple(map(printable, row)) for row in rows))
+
+
+@quarantine_app.command("count")
+def quarantine_count(
+    context: typer.Context,
+    by: Annotated[
+        str, typer.Option(help="Any of reason, source, app, api, day, file, batch, ending, with commas.")
+    ] = "reason",
+    reason: Reasons = None,
+    batch: Batches = None,
+    source: Sources = None,
+    event_id: Ids = None,
+    app_id: Apps = None,
+    api: Apis = None,
+    day: Days = None,
+    ending: Endings = None,
+) -> None:
+    """How much could not be billed, by reason, source, app, API, day or file."""
+    from billing.steps.quarantine import count_quarantine, printable
+
+    names = [name.strip() for name in by.split(",") if name.strip()]
+    chosen = _selection(reason, batch, source, event_id, app_id, api, day, ending=ending)
+    with _home(context) as (home, _):
+        found = count_quarantine(home, names, chosen)
+    _show("Quarantine", (*names, "records"), ((*map(printable, values), str(count)) for values, count in found))
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    context: typer.Context,
+    record: Annotated[str, typer.Argument(metavar="BATCH:FILE:LINE", help="As `list` shows it.")],
+    now: Annotated[
+        datetime | None,
+        typer.Option(parser=_parse_instant, metavar="INSTANT", help="What would happen then. Default: at this moment."),
+    ] = None,
+) -> None:
+    """One record: its raw text, where it stood, what would become of it now, and its history across replays."""
+    from billing.steps.quarantine import printable, select_records, show
+
+    (place,) = select_records(places=[record]).places
+    with _home(context) as (home, _):
+        shown = show(home, place, now or datetime.now(UTC))
+    one = shown.record
+    for name, value in (
+        ("file", one.file),
+        ("line", str(one.line)),
+        ("source", one.source),
+        ("id", one.event_id),
+        ("app", one.app_id),
+        ("api", one.api),
+        ("day", one.day),
+        ("raw", one.raw),
+        ("if replayed now", shown.outcome or "it has ended"),
+    ):
+        typer.echo(f"{name:16} {printable(value)}")
+    for row in shown.history:
+        ended = f"{row.ending} {format_instant(row.ended_at)}" if row.ended_at else "waits"
+        batch = f" by batch {row.ended_in}" if row.ended_in else ""
+        why = f": {printable(row.ended_why)}" if row.ended_why else ""
+        typer.echo(f"{'history':16} {row.place} {row.reason}; {ended}{batch}{why}")
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    context: typer.Context,
+    now: Annotated[
+        datetime,
+        typer.Option(parser=_parse_instant, metavar="INSTANT", help="What occurred after it is in the future."),
+    ],
+    reason: Reasons = None,
+    batch: Batches = None,
+    source: Sources = None,
+    event_id: Ids = None,
+    app_id: Apps = None,
+    api: Apis = None,
+    day: Days = None,
+    record: Records = None,
+    everything: Everything = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
+    records: Annotated[bool, typer.Option("--records", help="With --dry-run: record by record.")] = False,
+) -> None:
+    """Take records again once their cause was mended, as a batch of its own.
+
+    Records that would be quarantined for the same reason stay where they are.
+    """
+    from billing.steps.replay import demand_a_choice, foresee, replay
+
+    chosen = _selection(reason, batch, source, event_id, app_id, api, day, record=record)
+    demand_a_choice(chosen, everything)
+    with _home(context) as (home, _), _progress() as progress:
+        if dry_run:
+            _show_foreseen(foresee(home, chosen, now, progress=progress), records)
+            return
+        done = replay(home, chosen, now, progress=progress)
+    typer.echo(str(done))
+    _show_outcomes(done.outcomes)
+
+
+def _show_foreseen(foreseen: Foreseen, records: bool) -> None:
+    from billing.steps.quarantine import printable
+
+    if records:
+        cells = ((str(p.place), printable(p.file), p.reason, p.outcome) for p in foreseen.prospects())
+        _show("If replayed now", ("record", "file", "reason", "outcome"), cells)
+        return
+    typer.echo(f"{len(foreseen.chosen)} records; if replayed now:")
+    _show_outcomes(foreseen.outcomes())
+
+
+def _show_outcomes(outcomes: Mapping[tuple[str, str], int]) -> None:
+    for (why, outcome), count in outcomes.items():
+        typer.echo(f"  {why} -> {outcome}: {count}" if why != outcome else f"  {why}, as before: {count}")
+
+
+@quarantine_app.command("dismiss")
+def quarantine_dismiss(
+    context: typer.Context,
+    why: Annotated[str, typer.Option(help="Why it will never be billed; kept with each record, and in the log.")],
+    reason: Reasons = None,
+    batch: Batches = None,
+    source: Sources = None,
+    event_id: Ids = None,
+    app_id: Apps = None,
+    api: Apis = None,
+    day: Days = None,
+    record: Records = None,
+    everything: Everything = False,
+) -> None:
+    """Give up records that will never be billed (test data, say), with a reason. They stay in `rejected`.
+
+    To take one up again, name it: `replay --record BATCH:FILE:LINE`.
+    """
+    from billing.steps.quarantine import dismiss
+    from billing.steps.replay import demand_a_choice
+
+    chosen = _selection(reason, batch, source, event_id, app_id, api, day, record=record)
+    demand_a_choice(chosen, everything)
+    with _home(context) as (home, _):
+        count = dismiss(home, chosen, why)
+    typer.echo(f"{count} records were given up.")
+
+
+def _selection(
+    reason: list[str] | None,
+    batch: list[int] | None,
+    source: list[str] | None,
+    event_id: list[str] | None,
+    app_id: list[str] | None,
+    api: list[str] | None,
+    day: list[int] | None,
+    *,
+    record: list[str] | None = None,
+    ending: list[str] | None = None,
+) -> Selection:
+    from billing.steps.quarantine import select_records
+
+    return select_records(
+        reasons=reason or (),
+        batches=batch or (),
+        sources=source or (),
+        ids=event_id or (),
+        apps=app_id or (),
+        apis=api or (),
+        days=day or (),
+        places=record or (),
+        endings=ending or (),
     )
 
 
