@@ -20,13 +20,14 @@ EDGES = {
     "outbound": {"outbound", "core"},
     "steps": {"steps", "intake", "store", "documents", "outbound", "core"},
     "settings": {"core"},
-    "cli": {"steps", "settings", "core"},
+    "connections": {"settings", "core"},
+    "cli": {"steps", "settings", "connections", "core"},
     "demo": {"demo", "steps", "settings", "core"},
-    "dags": {"steps", "settings", "core"},
+    "dags": {"steps", "settings", "connections", "core"},
     "airflow_plugin": set(),
 }
 CORE_LIBRARIES = {"numpy", "pandas", "tzdata", *sys.stdlib_module_names}
-AIRFLOW_ALLOWED = {"dags", "airflow_plugin"}
+AIRFLOW_ALLOWED = {"dags", "airflow_plugin", "connections"}
 STARTS_AIRFLOW = "airflow_processes.py"  # the demo's own processes, forked from one that has imported Airflow
 SOURCES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "dags").glob("*.py")])
 

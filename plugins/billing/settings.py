@@ -4,60 +4,310 @@
 BILLING_HOME               the home folder (default: ``./billing-home``)
 BILLING_DATABASE_URL       where the billing database is, if not in the home (``postgresql://...``)
 BILLING_TEMPLATES          the folder of the invoice's template, style, texts, fonts and logo
-BILLING_DROP_FOLDER        where usage files arrive (DAG ``usage_ingest``)
+BILLING_DROP_FOLDER        where usage files arrive, if ``billing.toml`` names no sources
 BILLING_REFERENCE_FOLDER   where reference files are kept (DAG ``reference_sync``)
+BILLING_SQL                the folder of the SQL that people may change
 =========================  ======================================================================
 
-A file ``billing.toml`` in the home may give ``database_url`` and ``templates``; the environment goes before it.
+A file ``billing.toml`` in the home may give ``database_url`` and ``templates``; the environment goes before it. It may
+also say where usage and reference data come from, and numbers for what is expected of them::
+
+    [sources.deliveries]                 # usage files: a folder, or a URL of object storage
+    kind = "files"
+    location = "s3://bucket/usage"
+    connection = "usage_bucket"          # an Airflow connection; without, what this machine's environment gives
+
+    [sources.app]                        # usage from a query
+    kind = "sql"
+    connection = "app_db"                # or url = "postgresql://host/db", which holds no password
+    query = "usage.sql"                  # default: the shipped sql/extract/usage.sql or usage_by_occurrence.sql
+    by = "arrival"                       # or "occurrence", where the source does not know when a row arrived
+    overlap_minutes = 60                 # by arrival: how late a row may be committed
+    since = 2026-01-01T00:00:00Z         # nothing from before is read
+
+    [reference]                          # reference data from queries, one a table
+    connection = "app_db"
+    queries = "reference"                # default: the shipped sql/extract/reference
+
+    [expectations]
+    rows_per_window_max = 1000000
+
+Paths in the file are relative to the home.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, cast
+from urllib.parse import parse_qsl, urlsplit
 
 from billing.core.errors import UsageError
+from billing.core.instants import from_us, parse_instant_us
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
+
+Kind = Literal["files", "sql"]
+By = Literal["arrival", "occurrence"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceSettings:
+    """A source of usage. Blank is what does not apply to its kind, or was not given.
+
+    ``location`` (files): an absolute folder, or a URL. ``connection``: the id of an Airflow connection. ``url`` (sql):
+    instead of a connection, without a password. ``query``, ``by``, ``overlap`` (sql): see ``intake/sources``. ``since``
+    (sql): an aware instant.
+    """
+
+    name: str
+    kind: Kind
+    location: str = ""
+    connection: str = ""
+    url: str = ""
+    query: Path | None = None
+    by: By = "arrival"
+    overlap: timedelta = timedelta(hours=1)
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceSettings:
+    """Reference data from a database: by ``connection`` or by ``url``. ``queries``: the folder of a file a table."""
+
+    queries: Path
+    connection: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Settings of this process; folders are absolute."""
+    """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
+
+    ``reference`` is None where reference data comes from files. ``expectations``: numbers by name, as they were given.
+    """
 
     home: Path
-    database_url: str | None
+    database_url: str | None = field(repr=False)
     templates: Path
     drop_folder: Path
     reference_folder: Path
+    sql: Path
+    sources: tuple[SourceSettings, ...]
+    reference: ReferenceSettings | None
+    expectations: Mapping[str, float]
 
     @classmethod
     def read(cls, home: Path | None = None, database_url: str | None = None) -> Settings:
-        """What the arguments say, else the environment, else ``billing.toml``, else the defaults."""
+        """What the arguments say, else the environment, else ``billing.toml``, else the defaults.
+
+        Raises ``UsageError`` that names file, table and key for what is wrong in the file.
+        """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
-        file = _read_file(folder / "billing.toml")
+        file = _Table.of_file(folder / "billing.toml")
+        file.only(("database_url", "templates", "sources", "reference", "expectations"))
+        drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
+        sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
+        templates = os.environ.get("BILLING_TEMPLATES") or file.text("templates")
         return cls(
             home=folder,
-            database_url=database_url or os.environ.get("BILLING_DATABASE_URL") or file.get("database_url"),
-            templates=Path(
-                os.environ.get("BILLING_TEMPLATES") or file.get("templates") or _CHECKOUT / "templates" / "invoices"
-            ).absolute(),
-            drop_folder=Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute(),
+            database_url=database_url or os.environ.get("BILLING_DATABASE_URL") or file.text("database_url") or None,
+            templates=Path(templates or _CHECKOUT / "templates" / "invoices").absolute(),
+            drop_folder=drop_folder,
             reference_folder=Path(os.environ.get("BILLING_REFERENCE_FOLDER") or folder / "reference").absolute(),
+            sql=sql,
+            sources=_sources(file.table("sources"), drop_folder, sql),
+            reference=_reference(file.table("reference"), sql),
+            expectations=_numbers(file.table("expectations")),
         )
 
+    def source(self, name: str) -> SourceSettings:
+        """The source of this name. ``UsageError`` where there is none."""
+        for source in self.sources:
+            if source.name == name:
+                return source
+        raise UsageError(f"There is no source {name!r}; there are: {', '.join(one.name for one in self.sources)}.")
 
-def _read_file(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
+
+@contextmanager
+def plain_airflow() -> Iterator[None]:
+    """Where Airflow is imported first in here, it makes no folder, and leaves the logs of this process alone.
+
+    For processes that Airflow did not start: in others it has been imported before.
+    """
+    variable = "_AIRFLOW__AS_LIBRARY"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from None
-    known = {"database_url", "templates"}
-    wrong = [name for name, value in content.items() if name not in known or not isinstance(value, str)]
-    if wrong:
-        raise UsageError(f"{path}: {wrong[0]!r} is not a setting; there are: {', '.join(sorted(known))}, each a text.")
-    return dict(content)
+        yield
+    finally:
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+
+
+def _sources(table: _Table | None, drop_folder: Path, sql: Path) -> tuple[SourceSettings, ...]:
+    if table is None or not table.content:
+        return (SourceSettings(name="drop", kind="files", location=str(drop_folder)),)
+    for name in table.content:
+        if not _NAME.fullmatch(name):
+            raise table.wrong(name, "is no name of a source; use letters, digits, and _ . - after the first")
+    return tuple(_source(name, table.inner(name), sql) for name in sorted(table.content))
+
+
+def _source(name: str, table: _Table, sql: Path) -> SourceSettings:
+    if table.choice("kind", ("files", "sql"), "") == "files":
+        table.only(("kind", "location", "connection"))
+        return SourceSettings(name=name, kind="files", location=_location(table), connection=table.text("connection"))
+    table.only(("kind", "connection", "url", "query", "by", "overlap_minutes", "since"))
+    connection, url = _connection(table)
+    overlap = table.number("overlap_minutes", 60)
+    if overlap < 0:
+        raise table.wrong("overlap_minutes", "is a number from 0 on")
+    by = cast("By", table.choice("by", ("arrival", "occurrence"), "arrival"))
+    if by == "occurrence" and "overlap_minutes" in table.content:
+        raise table.wrong("overlap_minutes", 'applies to by = "arrival" only; leave it out')
+    return SourceSettings(
+        name=name,
+        kind="sql",
+        connection=connection,
+        url=url,
+        query=table.path("query") or sql / "extract" / _SHIPPED[by],
+        by=by,
+        overlap=timedelta(minutes=overlap),
+        since=table.instant("since"),
+    )
+
+
+def _location(table: _Table) -> str:
+    """A URL as it is; a folder absolute."""
+    location = table.text("location")
+    if not location:
+        raise table.wrong("location", 'is missing; give a folder, or a URL like "s3://bucket/usage"')
+    if "://" not in location or location.startswith("file://"):
+        return str(table.folder / location.removeprefix("file://"))
+    return table.without_password("location")
+
+
+def _connection(table: _Table) -> tuple[str, str]:
+    """An Airflow connection, or a URL that anyone may read."""
+    connection, url = table.text("connection"), table.without_password("url")
+    if bool(connection) == bool(url):
+        is_wrong = "is there beside url; keep one" if url else "is missing; name an Airflow connection, or give a url"
+        raise table.wrong("connection", is_wrong)
+    return connection, url
+
+
+def _reference(table: _Table | None, sql: Path) -> ReferenceSettings | None:
+    if table is None:
+        return None
+    table.only(("connection", "url", "queries"))
+    connection, url = _connection(table)
+    return ReferenceSettings(
+        connection=connection, url=url, queries=table.path("queries") or sql / "extract" / "reference"
+    )
+
+
+def _numbers(table: _Table | None) -> Mapping[str, float]:
+    if table is None:
+        return MappingProxyType({})
+    return MappingProxyType({name: table.number(name, 0) for name in table.content})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Table:
+    """A table of the file, and how to speak of it. What is absent is blank, None, or the default."""
+
+    file: Path
+    name: str
+    content: Mapping[str, Any]
+
+    @classmethod
+    def of_file(cls, path: Path) -> _Table:
+        try:
+            content = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: {error}") from None
+        return cls(file=path, name="", content=content)
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
+
+    def wrong(self, key: str, what: str) -> UsageError:
+        where = f"{self.file}: [{self.name}] " if self.name else f"{self.file}: "
+        return UsageError(f"{where}{key!r} {what}.")
+
+    def only(self, known: tuple[str, ...]) -> None:
+        for key in self.content:
+            if key not in known:
+                raise self.wrong(key, f"is not a setting; there are: {', '.join(known)}")
+
+    def table(self, key: str) -> _Table | None:
+        return self.inner(key) if key in self.content else None
+
+    def inner(self, key: str) -> _Table:
+        if not isinstance(self.content[key], dict):
+            raise self.wrong(key, "is a table; write it as [" + f"{self.name}.{key}]".removeprefix("."))
+        return _Table(file=self.file, name=f"{self.name}.{key}".removeprefix("."), content=self.content[key])
+
+    def text(self, key: str) -> str:
+        value = self.content.get(key, "")
+        if not isinstance(value, str):
+            raise self.wrong(key, "is a text; write it in quotes")
+        return value
+
+    def path(self, key: str) -> Path | None:
+        return self.folder / self.text(key) if self.text(key) else None
+
+    def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
+        value = self.text(key) or default
+        if value not in choices:
+            raise self.wrong(
+                key, f"is one of {', '.join(choices)}" + (f", not {value!r}" if value else "; it is missing")
+            )
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        value = self.content.get(key, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+            raise self.wrong(key, "is a number; write it without quotes")
+        return value
+
+    def instant(self, key: str) -> datetime | None:
+        value = self.content.get(key)
+        if isinstance(value, str):
+            try:
+                return from_us(parse_instant_us(value))
+            except ValueError as error:
+                raise self.wrong(key, f"cannot be read: {error}") from None
+        if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
+            raise self.wrong(key, "is an instant; write it with its offset, like 2026-01-01T00:00:00Z")
+        return value and value.astimezone(UTC)
+
+    def without_password(self, key: str) -> str:
+        url = self.text(key)
+        if url and "://" not in url:
+            raise self.wrong(key, "is a URL; write it as dialect://host/database")
+        if _holds_secret(url):
+            raise self.wrong(key, "holds a password; define an Airflow connection, and name it as `connection`")
+        return url
+
+
+def _holds_secret(url: str) -> bool:
+    """Whether a user's password, or an option that is one, is in a URL, also where it was not escaped."""
+    scheme, _, rest = url.partition("://")
+    if scheme.partition("+")[0] != "sqlite" and ":" in rest.rpartition("@")[0]:
+        return True
+    options = parse_qsl(urlsplit(f"//x/?{rest.partition('?')[2]}").query)
+    return any(word in key.lower() for key, _ in options for word in ("pass", "secret", "token", "account_key"))

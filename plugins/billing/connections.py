@@ -1,0 +1,105 @@
+"""The bridge to Airflow's connections: credentials by the id of a connection.
+
+In a task Airflow gives them; in any other process the environment does (``AIRFLOW_CONN_<ID>``), or the secrets backend
+that Airflow is configured with. Airflow's own database is never asked, and nothing is made in its home. This module is
+what ``intake/sources/opening.py`` calls a resolver. No password is in any message.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL
+
+from billing.core.errors import UsageError
+from billing.settings import plain_airflow
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_DRIVERS = {"postgres": "postgresql+psycopg", "sqlite": "sqlite", "mysql": "mysql"}
+# What Airflow's hooks read from a connection's extra themselves; it is no option of a driver.
+_OF_HOOKS = frozenset(
+    ("sqlalchemy_scheme", "sqlalchemy_query", "cursor", "iam", "redshift", "aws_conn_id", "azure_conn_id", "schema")
+)
+
+
+def sql_url(conn_id: str) -> str:
+    """A connection of the type postgres, sqlite or mysql as a SQLAlchemy URL with driver and password; its extra as the
+    URL's options. A connection of another type gives dialect and driver as ``sqlalchemy_scheme`` in its extra.
+
+    Raises ``UsageError`` where it is not defined, or its type is no database that is known here.
+    """
+    connection = _connection(conn_id)
+    extra = connection.extra_dejson
+    scheme = extra.get("sqlalchemy_scheme") or _DRIVERS.get(connection.conn_type)
+    if not scheme:
+        raise UsageError(
+            f"The connection {conn_id!r} is of the type {connection.conn_type!r}; make it {', '.join(_DRIVERS)}, or "
+            'give dialect and driver in its extra, as {"sqlalchemy_scheme": "dialect+driver"}.'
+        )
+    options = _options(extra)
+    if scheme == "sqlite":
+        return URL.create(scheme, database=connection.host or connection.schema, query=options).render_as_string()
+    return URL.create(
+        scheme,
+        username=connection.login or None,
+        password=connection.password or None,
+        host=connection.host or None,
+        port=connection.port,
+        database=connection.schema or None,
+        query=options,
+    ).render_as_string(hide_password=False)
+
+
+def storage(conn_id: str, url: str) -> AbstractFileSystem:
+    """The file system for a URL like ``s3://bucket/prefix``, opened by Airflow's provider for it with all that the
+    connection says (of type aws: keys, roles, region, endpoint).
+
+    Raises ``UsageError`` where the connection is not defined, or no provider for the scheme is installed.
+    """
+    connection, scheme = _connection(conn_id), url.partition("://")[0]
+    try:
+        with _airflow():
+            from airflow.sdk.io import get_fs
+
+            return get_fs(scheme, conn_id)
+    except (ImportError, ValueError) as error:
+        raise UsageError(
+            f"{scheme}:// cannot be opened with the connection {conn_id!r} of the type {connection.conn_type!r} "
+            f"({type(error).__name__}): install Airflow's provider for {scheme} with fsspec's library for it, and see "
+            "that the connection is of its type."
+        ) from None
+
+
+def _connection(conn_id: str) -> Any:
+    """Airflow's connection; its secrets are masked in Airflow's logs from now on."""
+    with _airflow():
+        from airflow.sdk import Connection
+        from airflow.sdk.exceptions import AirflowException
+
+        try:
+            return Connection.get(conn_id)
+        except (AirflowException, PermissionError, ValueError) as error:
+            cause = type(error).__name__
+    raise UsageError(
+        f"There is no connection {conn_id!r} that may be read ({cause}). Define it in Airflow (Admin, Connections), or "
+        f"as AIRFLOW_CONN_{conn_id.upper()} in the environment: a URL or JSON."
+    )
+
+
+def _airflow() -> Any:
+    """Around whatever imports Airflow: a process that Airflow did not start has not imported it yet."""
+    return nullcontext() if "airflow" in sys.modules else plain_airflow()
+
+
+def _options(extra: dict[str, Any]) -> dict[str, str]:
+    """What drivers take: plain values, not blank."""
+    plain = {key: value for key, value in sorted(extra.items()) if isinstance(value, str | int | float)}
+    return {key: _text(value) for key, value in plain.items() if key not in _OF_HOOKS and value != ""}
+
+
+def _text(value: str | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
