@@ -47,6 +47,7 @@ TAMPERED = {
     "numbers_have_no_gap": "update invoices set sequence = sequence + 5",
     "lines_add_up": "update invoices set total_minor = total_minor + 1",
     "lines_match_draws": "update invoice_lines set charged_units = charged_units + 1",
+    "records_are_accounted_for": "update quarantine set ending = 'accepted', ended_in = batch_no",
 }
 
 

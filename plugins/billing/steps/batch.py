@@ -27,11 +27,11 @@ from billing.steps.telemetry import say
 from billing.store import log
 from billing.store.batches import BatchFile, Outcome, QuarantinedRecord, commit_batch, committed
 from billing.store.home import Home
+from billing.store.quarantine import searched
 from billing.store.tables import used_apis
 
 Int64s = npt.NDArray[np.int64]
 _DUPLICATE = REASONS.index(Reason.DUPLICATE)
-_SEARCHED_MAX = 500
 _SEARCHED = ("event_id", "app_id", "api")
 
 
@@ -207,7 +207,7 @@ def _quarantined(home: Home, judged: Judged, file_no: int) -> list[QuarantinedRe
         return []
     lines = gathered.line[rows].tolist()
     raw = raw_records(home.archive.locate(file.stored.path), file.name, set(lines))
-    searched = {name: _searched(getattr(gathered.records, name).take(pa.array(rows))) for name in _SEARCHED}
+    texts = {name: getattr(gathered.records, name).take(pa.array(rows)).to_pylist() for name in _SEARCHED}
     ok, at_us = gathered.records.occurred_at_ok[rows].tolist(), gathered.records.occurred_at_us[rows].tolist()
     return [
         QuarantinedRecord(
@@ -215,16 +215,11 @@ def _quarantined(home: Home, judged: Judged, file_no: int) -> list[QuarantinedRe
             line=line,
             reason=REASONS[reason[row]].value,
             raw=raw[line],
-            **{name: values[place] for name, values in searched.items()},
+            **{name: searched(values[place]) for name, values in texts.items()},
             occurred_day=at_us[place] // DAY_US if ok[place] else None,
         )
         for place, (row, line) in enumerate(zip(rows.tolist(), lines, strict=True))
     ]
-
-
-def _searched(values: pa.StringArray) -> list[str]:
-    """As a database can keep it, which takes no NUL: for looking for a record, not for billing it."""
-    return [value[:_SEARCHED_MAX].replace("\0", "\u2400") for value in values.to_pylist()]
 
 
 def _ranges(gathered: Gathered, rows: Int64s) -> tuple[tuple[int, int, int], ...]:

@@ -18,8 +18,10 @@ from billing.store.lake import CommittedBatches
 from billing.store.tables import batch_files, batches, duplicate_ranges, quarantine
 
 OPEN, COMMITTED, VOID = "open", "committed", "void"
-DELIVERY, REPLAY = "delivery", "replay"
-"""A delivery says something of completeness; a replay takes quarantined records again and says nothing of it."""
+DELIVERY, REPLAY, REPLACEMENT = "delivery", "replay", "replacement"
+"""A delivery says something of completeness. A replay takes quarantined records again, a replacement is the corrected
+delivery of a file: both say nothing of it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
