@@ -89,11 +89,13 @@ class Known:
 class Verdicts:
     """Per record: ``reason`` is the place in ``REASONS`` or ``ACCEPTED``; ``team`` the owner's place in the owners'
     teams
-    (-1 where not accepted); ``content_hash`` what a second delivery is compared by."""
+    (-1 where not accepted); ``content_hash`` what a second delivery is compared by; ``known_before`` whether its id was
+    accepted by an earlier ingest (None where that was not kept)."""
 
     reason: Int64s
     team: Int64s
     content_hash: Int64s
+    known_before: Bools | None = None
 
 
 def judge(
@@ -122,7 +124,10 @@ def judge(
     _judge_corrections(
         records, owners, candidates[corrects[candidates]], id_code, content_hash, seen, known, reason, team
     )
-    return Verdicts(reason=reason, team=np.where(reason == ACCEPTED, team, -1), content_hash=content_hash)
+    known_before = np.zeros(len(reason), dtype=bool)
+    known_before[candidates] = first_known[id_code[candidates]]
+    team = np.where(reason == ACCEPTED, team, -1)
+    return Verdicts(reason=reason, team=team, content_hash=content_hash, known_before=known_before)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

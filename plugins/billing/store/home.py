@@ -27,6 +27,7 @@ class Home:
     archive: WriteOnce
     documents: WriteOnce
     bundles: WriteOnce
+    checks: WriteOnce
     _references: dict[int, Reference] = field(default_factory=dict)
 
     @classmethod
@@ -41,6 +42,7 @@ class Home:
             archive=WriteOnce(folder / "archive"),
             documents=WriteOnce(folder / "documents"),
             bundles=WriteOnce(folder / "bundles"),
+            checks=WriteOnce(folder / "checks"),
         )
 
     def create(self) -> None:

@@ -78,6 +78,12 @@ class LakeTable:
             zip(grouped[f"partition.{partition}"].to_pylist(), grouped["num_records_sum"].to_pylist(), strict=True)
         )
 
+    def files(self) -> pa.Table:
+        """A row a data file of the table as it is now, with the least and greatest of its columns (``min.*``,
+        ``max.*``).
+        """
+        return pa.table(self._open().get_add_actions(flatten=True))
+
     def last_batch(self) -> int:
         """The largest batch number with rows here; 0 where there are none."""
         actions = pa.table(self._open().get_add_actions(flatten=True))

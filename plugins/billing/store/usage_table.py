@@ -79,6 +79,18 @@ class UsageTable:
         table = table.filter(pc.is_in(table["team_id"], value_set=pa.array(team_ids, pa.string())))
         return _frame(table)
 
+    def newest_by_batch(self) -> dict[int, int]:
+        """When the newest event of a batch occurred, in microseconds, from the table's own statistics: only of batches
+        whose files hold nothing else (compaction puts several into one).
+        """
+        files = self.lake.files()
+        if not files.num_rows:
+            return {}
+        files = files.filter(pc.equal(files["min.batch_no"], files["max.batch_no"]))
+        newest = files.group_by("min.batch_no").aggregate([("max.occurred_at", "max")])
+        instants = newest["max.occurred_at_max"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+        return dict(zip(newest["min.batch_no"].to_pylist(), instants.to_pylist(), strict=True))
+
     def corrected(self, batches: CommittedBatches, event_ids: Sequence[str], months: Sequence[str]) -> pa.Table:
         """Accepted events of these ids, and all corrections of them, among usage of these months."""
         ids = pa.array(event_ids, pa.string())
