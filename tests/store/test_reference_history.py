@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from billing.core.instants import parse_day, parse_instant_us
 from billing.core.reference import FOREVER_US, NO_TOKENS, TABLES, ColumnKind, empty_frame
 from billing.store.home import Home
-from billing.store.reference_history import changes, last_load, read_reference, write_changes
+from billing.store.reference_history import changes, last_load, read_numbered, read_reference, write_changes
 from billing.store.tables import reference_history, reference_loads
 
 JULY = parse_instant_us("2026-07-01T00:00:00Z")
@@ -27,7 +27,7 @@ def load(home: Home, tables: dict[str, pd.DataFrame]) -> tuple[int, int, int]:
     """Take these tables as the next load; returns how many rows it added, changed and removed."""
     with home.database.exclusive("books") as connection:
         last = last_load(connection)
-        found = changes(connection, last, tables)
+        found = changes(read_numbered(connection, last), tables)
         write_changes(connection, last + 1, found)
         counts = tuple(sum(len(getattr(c, kind)) for c in found.values()) for kind in ("added", "changed", "removed"))
         names = ("rows_added", "rows_changed", "rows_removed")

@@ -27,7 +27,14 @@ from billing.store import log
 from billing.store.home import Home
 from billing.store.late_rows import LateRow, read_late_rows, write_late_rows
 from billing.store.ledger import used_of_grants
-from billing.store.reference_history import TableChange, changes, last_load, read_reference, write_changes
+from billing.store.reference_history import (
+    TableChange,
+    changes,
+    last_load,
+    read_numbered,
+    without_numbers,
+    write_changes,
+)
 from billing.store.tables import reference_history, reference_loads, used_apis
 
 
@@ -124,10 +131,11 @@ def picture_of_sql(url: str, queries: Path) -> Iterator[Picture]:
 def examine(home: Home, connection: Connection, picture: Picture, *, allow_removals: bool) -> Examined:
     """Everything there is to say about a picture before it is taken. Writes nothing."""
     new, load_no = picture.new, last_load(connection)
-    known = read_reference(connection, load_no) if load_no else None
+    numbered = read_numbered(connection, load_no)
+    known = without_numbers(numbered) if load_no else None
     needs = _needs(home, connection, known, new, allow_removals)
     findings = (*picture.findings, *check_reference(new, known, needs))
-    found = changes(connection, load_no, new.tables)
+    found = changes(numbered, new.tables)
     late = None
     if not findings or not (picture.findings or check_reference(new, known, _removals_aside(needs))):
         late = late_rows(connection, known, in_force(new, known), found)

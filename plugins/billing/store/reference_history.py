@@ -37,12 +37,22 @@ def last_load(connection: Connection) -> int:
 
 def read_reference(connection: Connection, load_no: int) -> Reference:
     """What was known at a load: every table, with the dtypes of ``core.reference``, in the order of its columns."""
-    return {name: _known(connection, name, load_no).drop(columns="row_no") for name in TABLES}
+    return without_numbers(read_numbered(connection, load_no))
 
 
-def changes(connection: Connection, load_no: int, new: Mapping[str, pd.DataFrame]) -> dict[str, TableChange]:
-    """How each table that has come differs from what was known at ``load_no``."""
-    return {name: _change(TABLES[name], _known(connection, name, load_no), frame) for name, frame in new.items()}
+def read_numbered(connection: Connection, load_no: int) -> dict[str, pd.DataFrame]:
+    """The same, with the number of each row in the history in a first column ``row_no`` (int64)."""
+    return {name: _known(connection, name, load_no) for name in TABLES}
+
+
+def without_numbers(numbered: Mapping[str, pd.DataFrame]) -> Reference:
+    """A reference of what ``read_numbered`` gave."""
+    return {name: frame.drop(columns="row_no") for name, frame in numbered.items()}
+
+
+def changes(numbered: Mapping[str, pd.DataFrame], new: Mapping[str, pd.DataFrame]) -> dict[str, TableChange]:
+    """How each table that has come differs from what was known (``read_numbered``)."""
+    return {name: _change(TABLES[name], numbered[name], frame) for name, frame in new.items()}
 
 
 def write_changes(connection: Connection, load_no: int, found: Mapping[str, TableChange]) -> None:
@@ -63,7 +73,8 @@ def _known(connection: Connection, name: str, load_no: int) -> pd.DataFrame:
     rows = connection.execute(select(*columns).where(known).order_by(history.c.row_no)).all()
     if not rows:
         return empty_frame(TABLES[name]).assign(row_no=pd.Series([], dtype="int64"))
-    frame = pd.DataFrame(rows, columns=[c.name for c in columns], dtype=object)
+    cells = zip(*map(tuple, rows), strict=True)
+    frame = pd.DataFrame({c.name: list(values) for c, values in zip(columns, cells, strict=True)}, dtype=object)
     whole = ["row_no", *(c.name for c in TABLES[name].columns if c.kind is not ColumnKind.TEXT)]
     return frame.astype(dict.fromkeys(whole, "int64"))
 
