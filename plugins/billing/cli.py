@@ -6,7 +6,7 @@ import csv
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -607,7 +607,7 @@ def quarantine_replay(
 
     Records that would be quarantined for the same reason stay where they are.
     """
-    from billing.steps.replay import demand_a_choice, foresee, replay
+    from billing.steps.replay import demand_a_choice, foresee, outcome_lines, replay
 
     chosen = _selection(reason, batch, source, event_id, app_id, api, day, record=record)
     demand_a_choice(chosen, everything)
@@ -616,24 +616,19 @@ def quarantine_replay(
             _show_foreseen(foresee(home, chosen, now, progress=progress), records)
             return
         done = replay(home, chosen, now, progress=progress)
-    typer.echo(str(done))
-    _show_outcomes(done.outcomes)
+    typer.echo("\n".join([str(done), *outcome_lines(done.outcomes)]))
 
 
 def _show_foreseen(foreseen: Foreseen, records: bool) -> None:
     from billing.steps.quarantine import printable
+    from billing.steps.replay import outcome_lines
 
     if records:
         cells = ((str(p.place), printable(p.file), p.reason, p.outcome) for p in foreseen.prospects())
         _show("If replayed now", ("record", "file", "reason", "outcome"), cells)
         return
-    typer.echo(f"{len(foreseen.chosen)} records; if replayed now:")
-    _show_outcomes(foreseen.outcomes())
-
-
-def _show_outcomes(outcomes: Mapping[tuple[str, str], int]) -> None:
-    for (why, outcome), count in outcomes.items():
-        typer.echo(f"  {why} -> {outcome}: {count}" if why != outcome else f"  {why}, as before: {count}")
+    said = f"{len(foreseen.chosen)} records; if replayed now:"
+    typer.echo("\n".join([said, *outcome_lines(foreseen.outcomes())]))
 
 
 @quarantine_app.command("dismiss")
@@ -730,6 +725,23 @@ def cycles_close(
         )
     if done.parked:
         raise typer.Exit(PARKED_STATUS)
+
+
+@cycles_app.command("list")
+def cycles_list(
+    context: typer.Context, team: Annotated[str | None, typer.Option(help="Only this team's.")] = None
+) -> None:
+    """Closed cycles and each team's running one, with the time zone data that bounds it."""
+    from billing.steps.cycle_listing import list_cycles
+
+    with _home(context) as (home, _):
+        found = list_cycles(home, team)
+    columns = ("team", "start", "end", "first day", "last day", "time zone", "state", "tzdata")
+    _show(
+        "Cycles",
+        columns,
+        ((c.team_id, c.start, c.end, c.first_day, c.last_day, c.time_zone, c.state, c.tzdata) for c in found),
+    )
 
 
 @invoices_app.command("list")
