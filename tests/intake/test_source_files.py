@@ -171,6 +171,11 @@ def s3_source(bucket: tuple[AbstractFileSystem, str], prefix: str = "/usage") ->
     return ObjectSource(name="s3", url=bucket[1] + prefix, storage=lambda: bucket[0])
 
 
+def another(files: AbstractFileSystem) -> AbstractFileSystem:
+    """The same storage as another process sees it, with nothing of ours remembered."""
+    return fsspec.filesystem("s3", skip_instance_cache=True, **files.storage_options)
+
+
 def soon() -> Window:
     """Past any arrival of this test: S3 keeps whole seconds of the clock."""
     now = datetime.now(UTC)
@@ -200,8 +205,9 @@ def test_objects_below_the_prefix_are_fetched(tmp_path: Path, s3_bucket: Bucket)
 def test_a_listing_is_never_an_old_one(tmp_path: Path, s3_bucket: Bucket) -> None:
     files, url = bucket = s3_bucket()
     source = s3_source(bucket)
+    another(files).pipe(f"{url}/usage/b.txt", b"x")
     assert source.extract(soon(), Taken(), tmp_path) == []
-    fsspec.filesystem("s3", skip_instance_cache=True, **files.storage_options).pipe(f"{url}/usage/a.csv", b"x")
+    another(files).pipe(f"{url}/usage/a.csv", b"x")
     (file,) = source.extract(soon(), Taken(), tmp_path)
     taken = Taken(files=frozenset({("a.csv", 1, to_us(file.arrived_at or NOON))}))
     assert source.extract(soon(), taken, tmp_path) == []
@@ -226,7 +232,7 @@ def test_an_object_that_changes_while_it_is_fetched_is_noticed(
 
     def meanwhile(place: str, path: str) -> None:
         fetch(place, path)
-        files.rm_file(place) if after is None else files.pipe_file(place, after)
+        another(files).rm_file(place) if after is None else another(files).pipe_file(place, after)
 
     files.get_file = meanwhile
     try:
@@ -270,6 +276,27 @@ def test_storage_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="s3://bucket/usage: cannot be read") as caught:
         source.extract(soon(), Taken(), tmp_path)
     assert "hush" not in str(caught.value) + repr(source)
+
+
+def test_a_file_system_that_remembers_its_listing_is_made_to_forget_it(tmp_path: Path) -> None:
+    class Remembering(LocalFileSystem):
+        """Lists once, as some file systems do, until it is told otherwise."""
+
+        remembered: dict[str, dict[str, object]] | None = None
+
+        def find(self, path: str, **options: object) -> dict[str, dict[str, object]]:
+            self.remembered = super().find(path, **options) if self.remembered is None else self.remembered
+            return self.remembered
+
+        def invalidate_cache(self, path: str | None = None) -> None:
+            self.remembered = None
+
+    (tmp_path / "drop").mkdir()
+    (tmp_path / "staging").mkdir()
+    source = ObjectSource(name="slow", url=f"file://{tmp_path}/drop", storage=Remembering)
+    assert source.extract(soon(), Taken(), tmp_path / "staging") == []
+    (tmp_path / "drop" / "a.csv").write_bytes(b"x")
+    assert [file.name for file in source.extract(soon(), Taken(), tmp_path / "staging")] == ["a.csv"]
 
 
 def test_storage_without_times_in_its_listing_is_asked_for_them(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Column, DateTime, Engine, MetaData, String, Table, create
 
 from billing.core.errors import ConservationBroken, DataRefused, SourceUnavailable
 from billing.core.instants import parse_instant_us
-from billing.intake.sources.extracts import GROUP_ROWS, write_rows
+from billing.intake.sources.extracts import GROUP_ROWS, write_rows, write_unknown
 from billing.intake.sources.seam import SourceFile, Taken, Window
 from billing.intake.sources.sql_rows import Rows
 from billing.intake.sources.sql_source import SqlSource
@@ -150,7 +150,9 @@ def test_the_same_rows_make_the_same_bytes(site: Site) -> None:
 
 
 def test_bytes_do_not_depend_on_the_batches_that_rows_came_in(tmp_path: Path) -> None:
-    rows = [(f"e{number}", None if number % 3 else "x") for number in range(GROUP_ROWS + 10)]
+    rows = [
+        (f"e{number}", None if number % 3 else sha256(b"%d" % number).hexdigest()) for number in range(GROUP_ROWS + 10)
+    ]
     digests = set()
     for size in (1_000, 8_192, len(rows)):
         batches = (rows[low : low + size] for low in range(0, len(rows), size))
@@ -159,6 +161,19 @@ def test_bytes_do_not_depend_on_the_batches_that_rows_came_in(tmp_path: Path) ->
     assert len(digests) == 1
     groups = pq.ParquetFile(tmp_path / "x.parquet").metadata
     assert [groups.row_group(place).num_rows for place in range(groups.num_row_groups)] == [GROUP_ROWS, 10]
+
+
+def test_known_rows_are_left_out_of_any_number_of_rows(tmp_path: Path) -> None:
+    count = 2 * GROUP_ROWS + 10
+    rows = [(f"e{number}", None, None if number % 7 else "t") for number in range(count)]
+    columns = ("event_id", "api", "team_id")
+    write_rows(tmp_path / "read", Rows(columns=columns, batches=iter([rows])))
+    known = [tmp_path / "known 0", tmp_path / "known 1"]
+    for place, path in enumerate(known):
+        write_rows(path, Rows(columns=columns, batches=iter([rows[place::3]])))
+    assert write_unknown(tmp_path / "new", tmp_path / "read", known, tmp_path) == len(rows[2::3])
+    assert pq.read_table(tmp_path / "new").to_pylist() == [dict(zip(columns, row, strict=True)) for row in rows[2::3]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["known 0", "known 1", "new", "read"]
 
 
 # --- by arrival
