@@ -147,6 +147,14 @@ def demand_a_choice(selection: Selection, everything: bool) -> None:
         raise UsageError("Say which records: at least one filter, or --all for everything that waits; not both.")
 
 
+def outcome_lines(outcomes: Mapping[tuple[str, str], int]) -> list[str]:
+    """Counts by reason and outcome, a line each, as a person reads them."""
+    return [
+        f"  {why} -> {outcome}: {count}" if why != outcome else f"  {why}, as before: {count}"
+        for (why, outcome), count in outcomes.items()
+    ]
+
+
 def _write(
     home: Home,
     selection: Selection,
