@@ -710,7 +710,11 @@ def cycles_close(
         typer.echo(f"  {done.invoices[0]} to {done.invoices[-1]}")
     if done.waiting.cycles:
         through = done.waiting.complete_through
-        said = f"usage is complete through {format_instant(through)}" if through else "no usage was ingested yet"
+        said = (
+            f"usage is complete through {format_instant(through)}"
+            if through
+            else "usage is complete through no instant yet"
+        )
         errors.print(f"{done.waiting.cycles} cycles are over and wait: {said}.")
     for source in done.waiting.awaited:
         errors.print(f"waits for {source}", markup=False)
@@ -853,6 +857,7 @@ def status(context: typer.Context) -> None:
         ("quarantine", quarantined),
         ("last close", f"as of {found.last_close} ({found.last_close_state})" if found.last_close else "none yet"),
         ("closed cycles", str(found.closed_cycles)),
+        ("time zones", found.tzdata + (f" (last close: {found.last_close_tzdata})" if found.last_close_tzdata else "")),
         ("invoices", f"{found.invoices}, {found.documents} with a document"),
         ("log", f"{found.log_rows} rows, chain verified, head {found.log_head[:16]}"),
     ):

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, func, select
 
 from billing.core.instants import format_us
+from billing.core.zones import TZDATA_VERSION
 from billing.steps.awaited import Awaited, awaited
 from billing.steps.overdue import Overdue, overdue_runs
 from billing.store import ledger, log
 from billing.store.batches import COMMITTED, OPEN, completeness, pinnable
 from billing.store.home import Home
 from billing.store.reference_history import last_load
-from billing.store.tables import batches, cycles, documents, invoices, parked, quarantine
+from billing.store.tables import batches, closes, cycles, documents, invoices, parked, quarantine
 
 _OVERDUE_SHOWN = timedelta(days=1)
 _EVER = datetime.max.replace(tzinfo=UTC)
@@ -35,6 +36,8 @@ class Status:
     quarantined: Mapping[str, int]
     last_close: str
     last_close_state: str
+    tzdata: str
+    last_close_tzdata: str
     closed_cycles: int
     invoices: int
     documents: int
@@ -65,6 +68,8 @@ def status(home: Home) -> Status:
             quarantined=_quarantined(connection),
             last_close=format_us(last.as_of_us) if last else "",
             last_close_state=last.state if last else "",
+            tzdata=TZDATA_VERSION,
+            last_close_tzdata=_tzdata_of(connection, last.close_no) if last else "",
             closed_cycles=_count(connection, cycles, cycles.c.state == ledger.ISSUED),
             invoices=_count(connection, invoices),
             documents=_count(connection, documents),
@@ -77,6 +82,10 @@ def status(home: Home) -> Status:
 
 def _count(connection: Connection, table: object, *where: object) -> int:
     return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())  # type: ignore[arg-type]
+
+
+def _tzdata_of(connection: Connection, close_no: int) -> str:
+    return str(connection.execute(select(closes.c.tzdata).where(closes.c.close_no == close_no)).scalar_one())
 
 
 def _quarantined(connection: Connection) -> dict[str, int]:
