@@ -7,6 +7,8 @@ has cycles of its own, in the time zone of its purchase, so that some are due at
   finished first, with what it had pinned.
 * `rate_teams` turns usage into charged units, carry-over and draws, a group of shards a task.
 * `issue_invoices` gives numbers without gap, in one transaction; a second run finds it done.
+* `check_ledger` looks for rows that break a law of the books (`sql/checks`), over the whole ledger. It ends the run red
+  and names them; nobody can accept that. What was checked is under *Checks* on the run's page.
 * `render_documents` makes the PDFs, in batches. One that fails stops no other and keeps its number.
 * `report` names what waits for usage, and ends the run red if a team is parked.
 
@@ -22,7 +24,7 @@ from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_curre
 from airflow.sdk.exceptions import AirflowFailException
 
 from observed import count, done_within, gauge, lineage
-from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant
+from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant, run_name
 
 DOCUMENTS_AT_ONCE = 200
 
@@ -95,6 +97,14 @@ def cycle_close() -> None:
         return issued
 
     @task
+    def check_ledger(close: dict[str, object], issued: int) -> int:
+        from billing.steps.ledger_checks import check_ledger as check
+
+        with home_and_settings() as (home, settings):
+            number, run = int(str(close["close_no"])), run_name(get_current_context())
+            return check(home, settings.sql / "checks", close_no=number, run=run)
+
+    @task
     def batches_of_documents(issued: int) -> list[list[str]]:
         from billing.steps.render import unrendered
 
@@ -136,6 +146,7 @@ def cycle_close() -> None:
     rated = rate_teams.partial(close=close).expand(shards=share_out_teams(close))
     issued = issue_invoices(close)
     rated >> issued
+    check_ledger(close, issued)
     render_documents.expand(numbers=batches_of_documents(issued))
     report(close, issued)
 

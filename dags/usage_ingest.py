@@ -19,7 +19,7 @@ from datetime import timedelta
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
 
 from observed import count_batch, done_within, lineage
-from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant
+from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant, run_name
 
 EVERY = timedelta(minutes=10)
 
@@ -65,6 +65,7 @@ def usage_ingest() -> None:
         from time import monotonic
 
         from billing import connections
+        from billing.steps.inspection import Inspection
         from billing.steps.sources import open_source
         from billing.steps.windows import take_window
 
@@ -74,7 +75,12 @@ def usage_ingest() -> None:
         start = instant_of(params["window_start"]) or context["dag_run"].data_interval_start or end
         with home_and_settings() as (home, settings):
             opened = open_source(settings.source(source), connections)
-            done = take_window(home, opened, min(start, end - EVERY), end)
+            inspection = Inspection.of(
+                settings.expectations, accept_anomaly=params["accept_anomaly"] or None, run=run_name(context)
+            )
+            done = take_window(home, opened, min(start, end - EVERY), end, inspector=inspection)
+        for warning in inspection.warnings:
+            print(f"not as expected, but taken: {warning}")
         lineage([opened.location, "reference"], ["usage", "quarantine"])
         summary: dict[str, object] = {
             "window_start": str(done.window_start),

@@ -92,6 +92,7 @@ def test_the_tasks_read_as_a_story(dags: dict[str, dict[str, object]]) -> None:
         "share_out_teams",
         "rate_teams",
         "issue_invoices",
+        "check_ledger",
         "batches_of_documents",
         "render_documents",
         "report",

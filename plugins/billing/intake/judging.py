@@ -90,12 +90,14 @@ class Verdicts:
     """Per record: ``reason`` is the place in ``REASONS`` or ``ACCEPTED``; ``team`` the owner's place in the owners'
     teams
     (-1 where not accepted); ``content_hash`` what a second delivery is compared by; ``known_before`` whether its id was
-    accepted by an earlier ingest (None where that was not kept)."""
+    accepted by an earlier ingest, and ``id_code`` the place of its id among the distinct ones (-1 where nobody asked);
+    both None where they were not kept."""
 
     reason: Int64s
     team: Int64s
     content_hash: Int64s
     known_before: Bools | None = None
+    id_code: Int64s | None = None
 
 
 def judge(
@@ -127,7 +129,7 @@ def judge(
     known_before = np.zeros(len(reason), dtype=bool)
     known_before[candidates] = first_known[id_code[candidates]]
     team = np.where(reason == ACCEPTED, team, -1)
-    return Verdicts(reason=reason, team=team, content_hash=content_hash, known_before=known_before)
+    return Verdicts(reason=reason, team=team, content_hash=content_hash, known_before=known_before, id_code=id_code)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

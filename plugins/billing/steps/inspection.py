@@ -4,7 +4,7 @@ nothing bad is ever accepted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -50,6 +50,18 @@ class Inspection:
     bounds: Bounds = field(default_factory=Bounds)
     compares: bool = True
     warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        bounds: Mapping[str, float],
+        *,
+        accept_anomaly: str | None = None,
+        run: str = COMMAND,
+        compares: bool = True,
+    ) -> Inspection:
+        """With the bounds that the home's settings change. Raises ``UsageError`` for one that makes no sense."""
+        return cls(accept_anomaly=accept_anomaly, run=run, bounds=Bounds.of(bounds), compares=compares)
 
     def __post_init__(self) -> None:
         if self.accept_anomaly is not None and not self.accept_anomaly.strip():

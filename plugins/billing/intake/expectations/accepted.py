@@ -137,7 +137,7 @@ def _totals(acceptance: Acceptance, taken: _Taken) -> pd.DataFrame:
         "accounted_for": len(taken.rows) + rejected,
         "duplicates": duplicates,
         "accepted": len(taken.rows),
-        "distinct_ids": pc.count_distinct(ids).as_py(),
+        "distinct_ids": _distinct(acceptance.verdicts.id_code, taken.rows, ids),
         "blank_ids": pc.sum(pc.equal(ids, "")).as_py() or 0,
         "nulls": sum(_nulls(acceptance.records, taken.rows)),
         "malformed": int(_malformed(acceptance.records)[taken.rows].sum()),
@@ -145,6 +145,12 @@ def _totals(acceptance: Acceptance, taken: _Taken) -> pd.DataFrame:
     if acceptance.verdicts.known_before is not None:
         counted["known_before"] = int(acceptance.verdicts.known_before[taken.rows].sum())
     return pd.DataFrame({name: [value] for name, value in counted.items()}, index=["all records"])
+
+
+def _distinct(id_code: Int64s | None, rows: Int64s, ids: pa.StringArray) -> int:
+    if id_code is None:
+        return int(pc.count_distinct(ids).as_py())
+    return int(np.count_nonzero(np.bincount(id_code[rows]))) if len(rows) else 0
 
 
 def _nulls(records: UsageRecords, rows: Int64s) -> list[int]:

@@ -1,7 +1,8 @@
 """Suites evaluated by Great Expectations: the only place where it is imported.
 
-Its import costs more than everything it does here: about 4 s, half of that for two libraries (statistics, charts)
-that no expectation of ours uses. They are put off while it is imported, and come by themselves if it ever asks.
+Its import costs more than everything it does here: about 4 s, more than half of that for libraries (statistics, charts,
+Amazon's) that no expectation of ours uses. Some are put off while it is imported, and come by themselves if it ever
+asks; it does without the others, as where they are not installed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import pandas as pd
 from billing.intake.expectations.data_docs import page_of, plain
 from billing.intake.expectations.suite import Expected, Failure, Frames, Inspected, Suite
 
-_PUT_OFF = ("altair", "scipy.stats")
+_PUT_OFF = ("altair", "scipy.stats", "mistune")
+_DONE_WITHOUT = ("boto3", "botocore", "botocore.client")
 _ROWS_NAMED = 5
 
 
@@ -121,23 +123,28 @@ class _PutOff(ModuleType):
 
 @contextmanager
 def _put_off() -> Iterator[None]:
-    mine = {name: _PutOff(name) for name in _PUT_OFF if name not in sys.modules}
-    sys.modules.update(mine)
+    mine: dict[str, ModuleType | None] = {name: _PutOff(name) for name in _PUT_OFF if name not in sys.modules}
+    if "boto3" not in sys.modules and "botocore" not in sys.modules:
+        mine |= dict.fromkeys(_DONE_WITHOUT)
+    sys.modules.update(mine)  # type: ignore[arg-type]  # None: it is not to be found
     try:
         yield
     finally:
         for name, module in mine.items():
-            if sys.modules.get(name) is module:
+            if name in sys.modules and sys.modules[name] is module:
                 del sys.modules[name]
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """An import makes a million objects that stay: looking for garbage among them is a fifth of its time."""
+    """An import makes a million objects that stay: looking for garbage among them, then and ever after, is a fifth of
+    its time.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
+        gc.freeze()
     finally:
         if was_on:
             gc.enable()
