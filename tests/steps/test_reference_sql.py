@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
+from typer.testing import CliRunner
 
-from billing.core.errors import DataRefused, SourceUnavailable
+from billing.cli import app
+from billing.core.errors import BillingError, DataRefused, SourceUnavailable
 from billing.steps.reference import current_reference, load_reference_sql
 from billing.steps.reference_diff import diff_reference_sql
 from billing.store.tables import reference_loads
@@ -123,3 +125,47 @@ def test_a_source_that_is_not_there_changes_nothing(shop: Shop, tmp_path: Path) 
     with pytest.raises(SourceUnavailable):
         load_reference_sql(shop.home, f"sqlite:///{tmp_path / 'none.db'}", SHIPPED, allow_removals=True)
     assert current_reference(shop.home)[0] == 1
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def invoke(shop: Shop) -> Callable[..., tuple[int, str]]:
+    """The command ``billing reference``: status and all that it says; a refusal as ``main`` says it."""
+    where = [] if shop.home.database.is_sqlite else ["--database", shop.home.database.url]
+
+    def run(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["--home", str(shop.home.folder), *where, "reference", *arguments])
+        if isinstance(result.exception, BillingError):
+            return result.exception.exit_status, result.output + str(result.exception)
+        return result.exit_code, result.output
+
+    return run
+
+
+def test_the_command_takes_the_database_that_the_settings_name(
+    shop: Shop, source: Source, invoke: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a connection of Airflow's, which in a terminal the environment gives."""
+    url = source.engine.url
+    extra = {"sqlalchemy_scheme": url.drivername, **url.query}
+    given = {"conn_type": "generic", "host": url.host, "port": url.port, "login": url.username, "extra": extra}
+    path = {"schema": url.database} if url.host or url.query else {"host": url.database}
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", json.dumps(given | {"password": url.password} | path))
+    (shop.home.folder / "billing.toml").write_text('[reference]\nconnection = "crm"\n')
+    assert invoke("diff", "--from-sql", "--limit", "0")[0] == 0
+    status, said = invoke("load", "--from-sql")
+    assert (status, said.splitlines()[-1]) == (0, "Load 1: 31 rows added, 0 changed, 0 removed.")
+    add(source.engine, "teams", ["t9", "nobody", ""])
+    for command in ("diff", "load"):
+        status, said = invoke(command, "--from-sql")
+        assert (status, "teams.sql, line 3, column customer_id: 'nobody'" in said) == (1, True)
+
+
+def test_the_command_wants_one_source(shop: Shop, invoke: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    for command in ("diff", "load"):
+        for arguments in ([], [str(tmp_path), "--from-sql"]):
+            assert invoke(command, *arguments) == (2, "Name either a FOLDER of reference files or --from-sql.")
+        status, said = invoke(command, "--from-sql")
+        assert (status, "billing.toml has no [reference]" in said) == (2, True)
