@@ -25,6 +25,8 @@ from billing.steps import progress as steps_progress
 if TYPE_CHECKING:
     from billing.core.errors import Finding
     from billing.steps.batch import IngestSummary
+    from billing.steps.close import CloseSummary
+    from billing.steps.inspection import Inspection
     from billing.steps.reference_diff import Diff, RowDifference
     from billing.steps.replay import Foreseen
     from billing.store.home import Home
@@ -53,11 +55,13 @@ reference_app = typer.Typer(help="Reference data: customers, teams, apps, prices
 usage_app = typer.Typer(help="Usage: take it in, see what could not be billed.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Records that could not be billed.", no_args_is_help=True)
 cycles_app = typer.Typer(help="Billing cycles.", no_args_is_help=True)
+checks_app = typer.Typer(help="What was expected of usage and of the books, and what was found.", no_args_is_help=True)
 invoices_app = typer.Typer(help="Invoices and their documents.", no_args_is_help=True)
 app.add_typer(reference_app, name="reference")
 app.add_typer(usage_app, name="usage")
 usage_app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(cycles_app, name="cycles")
+app.add_typer(checks_app, name="checks")
 app.add_typer(invoices_app, name="invoices")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -84,6 +88,9 @@ def _parse_day(text: str) -> int:
         raise typer.BadParameter(str(error)) from None
 
 
+AcceptAnomaly = Annotated[
+    str | None, typer.Option(metavar="REASON", help="Why usage that is not as expected is right; it is logged.")
+]
 Folder = Annotated[Path, typer.Argument(file_okay=False)]
 AllowRemovals = Annotated[
     bool, typer.Option("--allow-removals", help="Rows that are no longer there stop being known.")
@@ -343,20 +350,23 @@ def usage_ingest(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="FILE", help="CSV, JSON Lines (both also .gz) or Parquet.")
     ] = None,
+    accept_anomaly: AcceptAnomaly = None,
 ) -> None:
     """Validate, attribute and store usage; quarantine what cannot be billed.
 
-    Without a file it only says that usage is complete through --now.
+    Without a file it only says that usage is complete through --now. Usage that is not as expected is refused.
     """
     from billing.steps.ingest import ingest, local_files
+    from billing.steps.inspection import Inspection
 
-    with _home(context) as (home, _), _progress() as progress:
-        done = ingest(home, local_files(files or ()), now, progress=progress)
-    _say_batch(done)
+    with _home(context) as (home, settings), _progress() as progress:
+        inspection = Inspection.of(settings.expectations, accept_anomaly=accept_anomaly)
+        done = ingest(home, local_files(files or ()), now, inspector=inspection, progress=progress)
+    _say_batch(done, inspection)
 
 
-def _say_batch(done: IngestSummary) -> None:
-    for warning in done.warnings:
+def _say_batch(done: IngestSummary, inspection: Inspection) -> None:
+    for warning in (*done.warnings, *inspection.warnings):
         errors.print(f"warning: {warning}", markup=False)
     typer.echo(
         f"Batch {done.batch_no}: {done.records} records = {done.accepted} accepted + {done.duplicates} duplicates "
@@ -408,9 +418,11 @@ def usage_take(
     window_end: Annotated[
         datetime | None, typer.Option(parser=_parse_instant, metavar="INSTANT", help="Default: now.")
     ] = None,
+    accept_anomaly: AcceptAnomaly = None,
 ) -> None:
     """Take what arrived at the sources, as the DAG `usage_ingest` does every ten minutes."""
     from billing import connections
+    from billing.steps.inspection import Inspection
     from billing.steps.sources import await_sources, open_source
     from billing.steps.windows import take_window
 
@@ -419,10 +431,12 @@ def usage_take(
         names = await_sources(home, settings.sources)
         for name in [settings.source(source).name] if source else names:
             opened = open_source(settings.source(name), connections)
-            done = take_window(home, opened, window_start or end - timedelta(minutes=10), end, progress=progress)
+            inspection = Inspection.of(settings.expectations, accept_anomaly=accept_anomaly)
+            start = window_start or end - timedelta(minutes=10)
+            done = take_window(home, opened, start, end, inspector=inspection, progress=progress)
             typer.echo(f"{name}: {done.files} files from {format_instant(done.window_start)} to {format_instant(end)}.")
             if done.ingested:
-                _say_batch(done.ingested)
+                _say_batch(done.ingested, inspection)
 
 
 @usage_app.command("set-aside")
@@ -698,6 +712,7 @@ def cycles_close(
 ) -> None:
     """Close every cycle that is due, rate it, issue its invoices; name what is missing or parked."""
     from billing.steps.close import close
+    from billing.steps.ledger_checks import check_ledger
     from billing.steps.render import render, unrendered
 
     if as_of > datetime.now(UTC):
@@ -705,6 +720,13 @@ def cycles_close(
     with _home(context) as (home, settings), _progress() as progress:
         done = close(home, as_of, progress=progress)
         failed = render(home, unrendered(home), settings.templates, progress).failed if documents else ()
+        _say_close(done, failed)
+        check_ledger(home, settings.sql / "checks", close_no=done.close_no)
+    if done.parked:
+        raise typer.Exit(PARKED_STATUS)
+
+
+def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
     typer.echo(f"Close {done.close_no}: {done.cycles} cycles closed, {len(done.invoices)} invoices issued.")
     if done.invoices:
         typer.echo(f"  {done.invoices[0]} to {done.invoices[-1]}")
@@ -727,8 +749,51 @@ def cycles_close(
         errors.print(
             f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.reason}", markup=False
         )
-    if done.parked:
-        raise typer.Exit(PARKED_STATUS)
+
+
+@checks_app.command("list")
+def checks_list(
+    context: typer.Context,
+    run: Annotated[str | None, typer.Option(help="Only of this run: DAG_ID/RUN_ID, or `command`.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 100,
+) -> None:
+    """What was expected of usage and of the books, what was found, and who let it pass."""
+    from billing.steps.checks import list_checks
+
+    with _home(context) as (home, _):
+        found = list_checks(home, limit=limit, run=run)
+    _show(
+        "Checks",
+        ("check", "at", "suite", "subject", "run", "outcome", "not as expected", "accepted because"),
+        (
+            (
+                str(one.validation_no),
+                format_us(one.at_us // 1_000_000 * 1_000_000),
+                one.suite,
+                one.subject,
+                one.run,
+                one.outcome,
+                ", ".join(failure["name"] for failure in one.failed),
+                one.accepted_why,
+            )
+            for one in found
+        ),
+    )
+
+
+@checks_app.command("show")
+def checks_show(
+    context: typer.Context,
+    check: Annotated[int, typer.Argument(help="Its number, as `billing checks list` gives it.")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="Write its page into this file, for a browser.")],
+) -> None:
+    """The page of a check (Data Docs): one file that needs no network."""
+    from billing.steps.checks import check_page
+
+    with _home(context) as (home, _):
+        page = check_page(home, check)
+    out.write_bytes(page)
+    typer.echo(f"{out}: {len(page)} bytes")
 
 
 @cycles_app.command("list")
