@@ -1,8 +1,8 @@
 """The bridge to Airflow's connections: credentials by the id of a connection.
 
-In a task Airflow gives them; in any other process the environment does (``AIRFLOW_CONN_<ID>``), or the secrets backend
-that Airflow is configured with. Airflow's own database is never asked, and nothing is made in its home. This module is
-what ``intake/sources/opening.py`` calls a resolver. No password is in any message.
+In a task Airflow gives them. In a process that Airflow did not start the environment does (``AIRFLOW_CONN_<ID>``), or
+the secrets backend that Airflow is configured with: no database of Airflow is needed, and nothing is made in its home.
+This module is what ``intake/sources/opening.py`` calls a resolver. No password is in any message.
 """
 
 from __future__ import annotations

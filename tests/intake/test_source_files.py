@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
+from typing import IO
 
 import fsspec
 import pytest
@@ -176,6 +179,23 @@ def another(files: AbstractFileSystem) -> AbstractFileSystem:
     return fsspec.filesystem("s3", skip_instance_cache=True, **files.storage_options)
 
 
+class Interrupted:
+    """A file system where something happens after the bytes of an object were read."""
+
+    def __init__(self, files: AbstractFileSystem, *, after: Callable[[], None]) -> None:
+        self.files = files
+        self.after = after
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.files, name)
+
+    @contextmanager
+    def open(self, *place: str, **options: object) -> Iterator[IO[bytes]]:
+        with self.files.open(*place, **options) as reader:
+            yield reader
+        self.after()
+
+
 def soon() -> Window:
     """Past any arrival of this test: S3 keeps whole seconds of the clock."""
     now = datetime.now(UTC)
@@ -226,38 +246,30 @@ def test_the_whole_bucket_is_a_prefix_too(tmp_path: Path, s3_bucket: Bucket) -> 
 def test_an_object_that_changes_while_it_is_fetched_is_noticed(
     tmp_path: Path, s3_bucket: Bucket, after: bytes | None
 ) -> None:
-    files, url = bucket = s3_bucket()
+    files, url = s3_bucket()
     files.pipe(f"{url}/usage/a.csv", b"first")
-    fetch = files.get_file
 
-    def meanwhile(place: str, path: str) -> None:
-        fetch(place, path)
-        another(files).rm_file(place) if after is None else another(files).pipe_file(place, after)
+    def meanwhile() -> None:
+        another(files).rm_file(f"{url}/usage/a.csv") if after is None else another(files).pipe(
+            f"{url}/usage/a.csv", after
+        )
 
-    files.get_file = meanwhile
-    try:
-        with pytest.raises(SourceUnavailable, match=r"a\.csv was changed while it was fetched"):
-            s3_source(bucket).extract(soon(), Taken(), tmp_path)
-    finally:
-        files.get_file = fetch
+    source = ObjectSource(name="s3", url=f"{url}/usage", storage=lambda: Interrupted(files, after=meanwhile))
+    with pytest.raises(SourceUnavailable, match=r"a\.csv was changed while it was fetched"):
+        source.extract(soon(), Taken(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fetch_that_breaks_off_leaves_no_half_file(tmp_path: Path, s3_bucket: Bucket) -> None:
-    files, url = bucket = s3_bucket()
+    files, url = s3_bucket()
     files.pipe(f"{url}/usage/a.csv", b"first")
-    fetch = files.get_file
 
-    def broken(place: str, path: str) -> None:
-        Path(path).write_bytes(b"fi")
+    def broken() -> None:
         raise ConnectionResetError("reset by peer")
 
-    files.get_file = broken
-    try:
-        with pytest.raises(SourceUnavailable, match="reset by peer"):
-            s3_source(bucket).extract(soon(), Taken(), tmp_path)
-    finally:
-        files.get_file = fetch
+    source = ObjectSource(name="s3", url=f"{url}/usage", storage=lambda: Interrupted(files, after=broken))
+    with pytest.raises(SourceUnavailable, match="reset by peer"):
+        source.extract(soon(), Taken(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -297,6 +309,32 @@ def test_a_file_system_that_remembers_its_listing_is_made_to_forget_it(tmp_path:
     assert source.extract(soon(), Taken(), tmp_path / "staging") == []
     (tmp_path / "drop" / "a.csv").write_bytes(b"x")
     assert [file.name for file in source.extract(soon(), Taken(), tmp_path / "staging")] == ["a.csv"]
+
+
+def test_an_object_is_fetched_piece_by_piece(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    class Measured(LocalFileSystem):
+        """Notes how much is read at a time; gives nothing at once."""
+
+        get_file = None
+
+        def open(self, path: str, mode: str = "rb", **options: object) -> IO[bytes]:
+            class Reader(FileIO):
+                def read(self, size: int = -1) -> bytes:
+                    sizes.append(size)
+                    return super().read(size)
+
+            return Reader(path)  # type: ignore[return-value]
+
+    content = os.urandom(20 << 20)
+    for folder in ("drop", "staging"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "drop" / "a.csv").write_bytes(content)
+    source = ObjectSource(name="big", url=f"file://{tmp_path}/drop", storage=Measured)
+    (file,) = source.extract(soon(), Taken(), tmp_path / "staging")
+    assert file.path.read_bytes() == content
+    assert len(sizes) >= 3 and all(0 < size <= 8 << 20 for size in sizes)
 
 
 def test_storage_without_times_in_its_listing_is_asked_for_them(tmp_path: Path) -> None:

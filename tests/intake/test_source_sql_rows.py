@@ -224,6 +224,20 @@ def test_a_wrong_query_is_refused_and_changes_nothing(source: str, tmp_path: Pat
     assert rows(source, query(tmp_path, "select n from t")) == [("n",), ("7",)]
 
 
+def test_a_function_that_writes_is_refused_also_where_no_rollback_would_undo_it(postgres: str, tmp_path: Path) -> None:
+    run(postgres, "create sequence numbers")
+    (finding,) = refused(postgres, query(tmp_path, "select nextval('numbers') as n"))
+    assert "read-only transaction" in finding
+    assert rows(postgres, query(tmp_path, "select is_called from numbers"))[1:] == [("false",)]
+
+
+def test_a_sqlite_file_that_its_url_lets_write_is_only_read(tmp_path: Path) -> None:
+    run(f"sqlite:///{tmp_path / 's.db'}", "create table t (n)", "insert into t values (7)")
+    url = f"sqlite:///file:{tmp_path / 's.db'}?mode=rw&uri=true"
+    assert "readonly" in refused(url, query(tmp_path, "delete from t returning n"))[0]
+    assert rows(url, query(tmp_path, "select n from t"))[1:] == [("7",)]
+
+
 def test_a_query_that_is_no_text_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
     run(url, "create table t (n)")
@@ -302,8 +316,9 @@ def test_a_query_that_is_stopped_is_unavailable_not_wrong(postgres: str, tmp_pat
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://user:{}@127.0.0.1:1/db",
-        "postgres://user:{}@nowhere.invalid/db?connect_timeout=5",
+        "postgresql://user:{0}@127.0.0.1:1/db",
+        "postgresql://user:{0}@127.0.0.1:1/db?sslmode={0}",
+        "postgres://user:{0}@nowhere.invalid/db?connect_timeout=5",
         "sqlite:////nowhere/at/all.db",
     ],
 )

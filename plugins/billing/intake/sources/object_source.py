@@ -5,6 +5,7 @@ Storage that gives no modification times in its listings is asked for each file'
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from billing.core.instants import to_us
 from billing.intake.sources.arrivals import Arrival, due, is_usage, spoken
 from billing.intake.sources.seam import SourceFile, Taken, Window
 
+_BLOCK_BYTES = 8 << 20
 # As s3fs and ossfs, adlfs, gcsfs, sftp and local files, memory call it.
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 _TAGS = ("ETag", "etag", "md5Hash", "generation", "VersionId")
@@ -78,7 +80,9 @@ class ObjectSource:
         """Whether the copy is of what was listed."""
         with _reaching(f"{self.location}, {wanted.name}"):
             try:
-                files.get_file(wanted.place, str(part))
+                # Not get_file: for S3 it holds the whole object in memory.
+                with files.open(wanted.place, "rb", block_size=_BLOCK_BYTES) as reader, part.open("wb") as writer:
+                    shutil.copyfileobj(reader, writer, _BLOCK_BYTES)
                 files.invalidate_cache()
                 there = _arrival(files, wanted.name, wanted.place, files.info(wanted.place))
             except FileNotFoundError:
