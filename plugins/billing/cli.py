@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import logging
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -103,6 +106,13 @@ ReferenceTable = Annotated[str | None, typer.Option(parser=_parse_table, metavar
 _LATE_SAID_MAX = 100
 
 
+class LogFormat(StrEnum):
+    """How the command says what it does, beside what it prints."""
+
+    NONE = "none"
+    JSON = "json"
+
+
 @app.callback()
 def _main(
     context: typer.Context,
@@ -113,8 +123,24 @@ def _main(
         str | None,
         typer.Option(metavar="URL", help="A PostgreSQL database instead of the home's own SQLite: postgresql://..."),
     ] = None,
+    log: Annotated[LogFormat, typer.Option(help="json: also say what is done as lines of JSON on standard error.")] = (
+        LogFormat.NONE
+    ),
 ) -> None:
     context.obj = (home, database)
+    _log_as(log)
+
+
+def _log_as(form: LogFormat) -> None:
+    """Lines of JSON on standard error, or nothing: what libraries say never goes to standard output."""
+    level = logging.INFO if form is LogFormat.JSON else logging.CRITICAL
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, stamp, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
 
 
 @contextmanager

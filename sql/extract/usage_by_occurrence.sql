@@ -1,6 +1,7 @@
 -- Usage that occurred in a stretch of time, for a source that does not keep when a row arrived (sources,
 -- `by = "occurrence"`); change it to fit your tables. The last 72 hours are read every time and the last 35 days once a
--- day; rows that were taken already are left out. What arrives later than that after it occurred is never read.
+-- day; rows that were taken already are left out. What arrives later than that after it occurred is never read, nor is a
+-- row without occurred_at.
 -- A row is a usage event, with the columns of the data contract; corrects and team_id may be left out.
 -- Instants have a zone. On SQLite they are text in UTC as SQLAlchemy's DateTime writes it, 'YYYY-MM-DD HH:MM:SS.ffffff',
 -- and quantity is text or integer: what is not exact is refused.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from billing.core.errors import AnomalyFound, BillingError, DataRefused, NotFound, SourceUnavailable
+from billing.core.errors import AnomalyFound, BillingError, DataRefused, NotFound, SourceUnavailable, UsageError
 from billing.core.instants import format_instant, from_us, to_us
 from billing.intake.sources.seam import Source, SourceFile, Taken, Window
 from billing.steps.batch import IngestSummary
@@ -80,6 +80,8 @@ def set_aside(home: Home, source: Source, name: str, why: str) -> int:
     """Let windows go on without a file of a source that cannot be read; returns how many versions of it were set
     aside. The file is not touched; what is delivered under its name later is taken.
     """
+    if source.kind != "files":
+        raise UsageError(f"{source.name} gives rows, not files: mend them there, or what its query selects.")
     now = datetime.now(UTC)
     with _staging(home) as staging:
         waiting = source.extract(Window(start=now, end=now, first=True), _taken(home, source.name), staging)
