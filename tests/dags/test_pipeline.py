@@ -5,10 +5,12 @@ parked.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
-from collections.abc import Iterator
-from datetime import datetime
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,44 @@ from billing.demo.local_airflow import LocalAirflow
 from billing.steps.export import export
 from billing.steps.homes import configure, home_at
 from billing.steps.invoices import list_invoices
+from billing.steps.overdue import Overdue
+from billing.steps.status import status
+from billing.steps.window_history import window_history
+
+from .observing import Metrics, Warehouse
 
 pytestmark = pytest.mark.airflow
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
+CHECKOUT = Path(__file__).parents[2]
 DAGS = ("reference_sync", "usage_ingest", "cycle_close")
+TARDY = """
+import time
+from datetime import timedelta
+
+from airflow.sdk import dag, task
+
+from observed import done_within
+
+
+@dag(schedule=None, deadline=done_within(timedelta(seconds=2)))
+def tardy():
+    @task
+    def sleep():
+        time.sleep(15)
+
+    sleep()
+
+
+tardy()
+"""
+SLOW_QUERY = """
+select event_id, occurred_at, app_id, api, quantity,
+       pg_sleep(case when number % 50 = 0 then 0.5 else 0 end)::text as slow
+from usage_events
+where arrived_at >= :window_start and arrived_at < :window_end
+order by number
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +65,46 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def airflow(folder: Path) -> Iterator[LocalAirflow]:
+def dags_folder(folder: Path) -> Path:
+    """A folder of DAGs of the test's own."""
+    (folder / "dags").mkdir()
+    return folder / "dags"
+
+
+@pytest.fixture(scope="module")
+def warehouse(postgres_url: Callable[[], str]) -> Warehouse:
+    """A database that usage is read from."""
+    return Warehouse(postgres_url())
+
+
+@pytest.fixture(scope="module")
+def metrics() -> Iterator[Metrics]:
+    """What Airflow sends to a StatsD server."""
+    with Metrics() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def airflow(folder: Path, metrics: Metrics, warehouse: Warehouse, dags_folder: Path) -> Iterator[LocalAirflow]:
+    """The DAGs of the checkout, with metrics, lineage and a connection, and one that is always overdue."""
+    for path in (*(CHECKOUT / "dags").glob("*.py"), CHECKOUT / "dags" / ".airflowignore"):
+        shutil.copyfile(path, dags_folder / path.name)
+    (dags_folder / "tardy.py").write_text(TARDY, "utf-8")
     environment = {
         "BILLING_HOME": str(folder / "home"),
         "BILLING_DROP_FOLDER": str(folder / "drop"),
         "BILLING_REFERENCE_FOLDER": str(folder / "reference"),
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+            {"type": "file", "log_file_path": str(folder / "lineage.jsonl"), "append": True}
+        ),
+        "AIRFLOW_CONN_WAREHOUSE": warehouse.connection,
+        **metrics.environment,
     }
-    with LocalAirflow(folder / "airflow", dag_ids=DAGS, environment=environment) as running:
-        running.unpause(*DAGS)
+    with LocalAirflow(
+        folder / "airflow", dags_folder=dags_folder, dag_ids=(*DAGS, "tardy"), environment=environment
+    ) as running:
+        running.unpause(*DAGS, "tardy")
         yield running
 
 
@@ -75,6 +141,16 @@ def ingest(airflow: LocalAirflow, start: str, end: str) -> None:
     run_green(airflow, "usage_ingest", {"window_start": start, "window_end": end})
 
 
+def lineage(folder: Path) -> set[tuple[str, str, str]]:
+    """What was said to be read or written by which task: (DAG and task, "reads" or "writes", dataset)."""
+    said = set()
+    for line in (folder / "lineage.jsonl").read_text("utf-8").splitlines():
+        event = json.loads(line)
+        for how, datasets in (("reads", event.get("inputs", ())), ("writes", event.get("outputs", ()))):
+            said |= {(event["job"]["name"], how, dataset["name"]) for dataset in datasets}
+    return said
+
+
 def table(path: Path) -> list[list[str]]:
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.reader(handle))
@@ -103,6 +179,78 @@ def test_real_traffic_by_the_dags_agrees_to_the_last_cell(airflow: LocalAirflow,
         assert table(books / "outputs" / expected.name) == table(expected), expected.name
     assert documents
     assert all(Path(document).read_bytes().startswith(b"%PDF") for document in documents)
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not beside the checkout")
+def test_what_the_runs_did_was_counted_and_its_lineage_told(
+    airflow: LocalAirflow, metrics: Metrics, folder: Path
+) -> None:
+    """From the source to the invoice and its document; after the test above."""
+    told = lineage(folder)
+    assert {
+        ("usage_ingest.ingest_usage_window", "reads", str(folder / "drop")),
+        ("usage_ingest.ingest_usage_window", "writes", "usage"),
+        ("cycle_close.rate_teams", "reads", "usage"),
+        ("cycle_close.rate_teams", "writes", "ledger"),
+        ("cycle_close.issue_invoices", "reads", "ledger"),
+        ("cycle_close.issue_invoices", "writes", "invoices"),
+        ("cycle_close.render_documents", "reads", "invoices"),
+        ("cycle_close.render_documents", "writes", "documents"),
+    } <= told
+    records, accepted = metrics.total("billing.usage.records"), metrics.total("billing.usage.accepted")
+    rejected = sum(metrics.total(name) for name in metrics.names() if name.startswith("billing.usage.rejected."))
+    assert records == accepted + rejected > 0
+    assert metrics.total("billing.invoices.issued") == metrics.total("billing.documents.rendered") == 10
+    assert "billing.usage.ingest" in metrics.names()
+
+
+def test_a_run_that_is_not_done_in_time_is_noted(airflow: LocalAirflow, books: Path) -> None:
+    """DeadlineAlert: where `billing status` shows it."""
+    run_id = airflow.trigger("tardy", {})
+    deadline = time.monotonic() + 60
+    found: tuple[Overdue, ...] = ()
+    home = home_at(books / "home")
+    while not found and time.monotonic() < deadline:
+        time.sleep(1)
+        found = status(home).overdue
+    home.close()
+    assert [(one.dag_id, one.run_id) for one in found] == [("tardy", run_id)]
+
+
+def test_a_source_that_goes_away_in_the_middle_loses_nothing(
+    airflow: LocalAirflow, books: Path, warehouse: Warehouse
+) -> None:
+    """Its server ends the connection while rows are read; more rows arrive meanwhile; the task is tried again."""
+    write_parked_team(books / "reference")
+    run_green(airflow, "reference_sync", {})
+    query = books / "slow.sql"
+    query.write_text(SLOW_QUERY, "utf-8")
+    settings = f'[sources.warehouse]\nkind = "sql"\nconnection = "warehouse"\nquery = "{query}"\n'
+    (books / "home" / "billing.toml").write_text(settings, "utf-8")
+    warehouse.arrive(range(400), "2024-01-10T00:05:00Z")
+    windows = {"window_start": "2024-01-10T00:00:00Z", "window_end": "2024-01-10T00:10:00Z"}
+    run_id = airflow.trigger("usage_ingest", windows)
+    warehouse.break_off()
+    warehouse.arrive(range(400, 450), "2024-01-10T00:09:59Z")
+    warehouse.arrive(range(450, 500), "2024-01-10T00:10:00Z")
+    assert airflow.wait("usage_ingest", run_id, 180) == "success"
+    assert accepted_ids(books) == set(range(450)), "those that arrived meanwhile, in the window, are there"
+    run_green(airflow, "usage_ingest", {"window_start": "2024-01-10T00:10:00Z", "window_end": "2024-01-10T00:20:00Z"})
+    assert accepted_ids(books) == set(range(500))
+    home = home_at(books / "home")
+    found = status(home)
+    history = window_history(home, datetime(2024, 1, 10, 0, 20, tzinfo=UTC), each=True)
+    home.close()
+    assert (found.accepted, found.duplicates) == (500, 0), "nothing twice"
+    assert [one.records for one in history] == [450, 50]
+
+
+def accepted_ids(books: Path) -> set[int]:
+    home = home_at(books / "home")
+    ids = home.usage.lake.dataset().to_table(columns=["event_id"])["event_id"].to_pylist()
+    home.close()
+    assert len(ids) == len(set(ids))
+    return {int(event_id.removeprefix("w")) for event_id in ids}
 
 
 def test_a_parked_team_ends_the_run_red_and_is_named(airflow: LocalAirflow, books: Path) -> None:
