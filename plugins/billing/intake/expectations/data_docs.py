@@ -52,7 +52,7 @@ def plain(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    shown = _CONTROLS.sub("�", value).translate(_LOOK_ALIKES).replace("://", "∶//")
+    shown = _CONTROLS.sub("�", value).translate(_LOOK_ALIKES).replace("//", "∕∕")
     return shown if len(shown) <= _SHOWN_MAX else shown[:_SHOWN_MAX] + "…"
 
 

@@ -67,11 +67,14 @@ def _expectation(gx: Any, expected: Expected) -> Any:
 
 
 def _context(gx: Any) -> Any:
-    """A context in memory that tells nobody anything and draws no progress bars."""
-    context = gx.get_context(mode="ephemeral")
-    context.enable_analytics(False)
-    context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
-    return context
+    """A context in memory that tells nobody anything, draws no progress bars and makes no folder."""
+    base = gx.data_context.types.base
+    configuration = base.DataContextConfig(
+        store_backend_defaults=base.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        progress_bars=base.ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
+    return gx.get_context(mode="ephemeral", project_config=configuration)
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
