@@ -1,0 +1,188 @@
+"""The pages of checks: for who may read the run, harmless whatever stands in them, and never a file by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from billing.store import validations
+from billing.store.home import Home
+from billing.store.validations import NewValidation
+from billing.web.access import Reader, _reader
+from billing.web.app import app
+
+HOSTILE = "<script>alert(1)</script>{{7*7}}'\""
+RUN = "usage_ingest/manual__2026-08-01T00:00:00+00:00"
+Reads = Callable[..., TestClient]
+
+
+class Known(Reader):
+    """Somebody who may read the runs of some DAGs."""
+
+    dags: tuple[str, ...]
+
+    def __init__(self, *dags: str) -> None:
+        object.__setattr__(self, "dags", dags)
+
+    def may_see(self, run: str) -> bool:
+        return run.partition("/")[0] in self.dags
+
+
+@pytest.fixture
+def home(tmp_path: Path, database_url: str | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A home with three checks: of a run, of another DAG's run, and made by hand."""
+    made = Home.at(tmp_path / "home", database_url)
+    made.create()
+    monkeypatch.setenv("BILLING_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BILLING_DATABASE_URL", raising=False)
+    if database_url:
+        monkeypatch.setenv("BILLING_DATABASE_URL", database_url)
+    for run, subject in ((RUN, f"drop {HOSTILE}"), ("cycle_close/r1", "close 1"), ("command", "files")):
+        keep(made, run, subject)
+    yield made
+    made.close()
+
+
+def keep(home: Home, run: str, subject: str, *, why: str = HOSTILE) -> None:
+    failure = {
+        "name": "quarantined",
+        "severity": "critical",
+        "expected": HOSTILE,
+        "observed": HOSTILE,
+        "advice": "Look.",
+    }
+    new = NewValidation(
+        suite="extract",
+        subject=subject,
+        run=run,
+        at=datetime(2026, 8, 1, tzinfo=UTC),
+        expectations=9,
+        failed=[failure],
+        page=home.checks.put_bytes(f"<!DOCTYPE html><p>the page of {run}</p>".encode(), ".html"),
+        accepted_why=why,
+    )
+    with home.database.write() as connection:
+        validations.write(connection, new)
+
+
+@contextmanager
+def reading(*dags: str) -> Iterator[TestClient]:
+    app.dependency_overrides[_reader] = lambda: Known(*dags)
+    try:
+        with TestClient(app) as client:
+            yield client
+    finally:
+        app.dependency_overrides.clear()
+
+
+@pytest.mark.parametrize("path", [f"/runs/{RUN}", "/checks", "/checks/1", "/checks?before=9"])
+def test_anonymous_gets_nothing(home: Home, path: str) -> None:
+    answer = TestClient(app).get(path)
+    assert answer.status_code == 401
+    assert "extract" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/"])
+def test_there_is_nothing_else(home: Home, path: str) -> None:
+    with reading("usage_ingest") as client:
+        assert client.get(path).status_code == 404
+
+
+def test_a_run_shows_its_own_checks_and_their_pages(home: Home) -> None:
+    with reading("usage_ingest") as client:
+        page = client.get(f"/runs/{RUN}")
+        assert page.status_code == 200
+        assert "quarantined (critical)" in page.text
+        assert 'href="/checks/1"' in page.text
+        assert "close 1" not in page.text
+        assert client.get("/checks/1").text == f"<!DOCTYPE html><p>the page of {RUN}</p>"
+        assert "Nothing was checked here" in client.get("/runs/usage_ingest/other").text
+
+
+def test_what_was_written_by_others_is_text(home: Home) -> None:
+    with reading("usage_ingest") as client:
+        page = client.get(f"/runs/{RUN}").text
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;{{7*7}}") == 4, "subject, reason, observed, expected"
+
+
+def test_a_reader_sees_the_runs_of_the_dags_that_are_theirs(home: Home) -> None:
+    with reading("cycle_close") as client:
+        assert client.get(f"/runs/{RUN}").status_code == 403
+        assert client.get("/checks/1").status_code == 403
+        assert client.get("/checks/2").status_code == 200
+        listed = client.get("/checks").text
+    assert "close 1" in listed
+    assert "drop" not in listed
+
+
+@pytest.mark.parametrize(
+    "number", ["0", "-1", "99", "1e3", "..%2F..%2Fbilling.db", "../billing.toml", str(2**70), "1%00"]
+)
+def test_a_check_is_a_number_and_nothing_else(home: Home, number: str) -> None:
+    (home.folder / "billing.toml").write_text("")
+    with reading("usage_ingest") as client:
+        assert client.get(f"/checks/{number}").status_code in (404, 422)
+
+
+def test_pages_may_load_and_run_nothing(home: Home) -> None:
+    with reading("usage_ingest") as client:
+        answers = [client.get(path) for path in (f"/runs/{RUN}", "/checks", "/checks/1")]
+    for answer in answers:
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inline'")
+        assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "<script" not in answer.text
+
+
+def test_older_checks_are_a_page_further(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("billing.web.app.LISTED", 2)
+    with reading("usage_ingest", "cycle_close", "command") as client:
+        assert "/checks?before=2" in client.get("/checks").text
+        assert "/checks/1" in client.get("/checks?before=2").text
+        assert client.get("/checks?before=x").status_code == 422
+
+
+def test_a_home_that_is_not_there_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BILLING_HOME", str(tmp_path / "nowhere"))
+    with reading("usage_ingest") as client:
+        answer = client.get("/checks")
+    assert answer.status_code == 503
+    assert "init" in answer.text
+
+
+def test_a_page_that_was_changed_is_not_served(home: Home) -> None:
+    with home.database.read() as connection:
+        path = home.checks.locate(validations.read(connection, 1).page_path)
+    path.chmod(0o644)
+    path.write_bytes(b"all is well")
+    with reading("usage_ingest") as client:
+        answer = client.get("/checks/1")
+    assert answer.status_code == 503
+    assert "all is well" not in answer.text
+
+
+def test_the_plugin_imports_its_pages_only_when_they_are_asked_for() -> None:
+    import subprocess
+    import sys
+
+    script = """
+import sys
+from billing.airflow_plugin import BillingPlugin
+assert not {name for name in sys.modules if name.startswith("billing.") and name != "billing.airflow_plugin"}
+assert not {"pandas", "great_expectations", "deltalake"} & set(sys.modules)
+(mounted,) = BillingPlugin().fastapi_apps
+assert mounted["url_prefix"] == "/billing"
+for view in BillingPlugin.external_views:
+    assert view["href"].startswith("billing/")
+assert "great_expectations" not in sys.modules
+print("fine")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "fine" in done.stdout, done.stderr
