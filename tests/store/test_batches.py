@@ -290,7 +290,7 @@ def test_usage_is_complete_where_every_source_is(home: Home) -> None:
     window(home, 3, 9, source="warehouse")
     assert found(home) == (at(5), [])
     window(home, None, 7)
-    assert found(home) == (at(7), []), "a statement is one of all sources"
+    assert found(home) == (at(7), []), "a statement is one of all that comes by hand"
 
 
 def test_a_source_that_is_registered_is_awaited_until_it_is_retired(home: Home) -> None:
@@ -303,6 +303,17 @@ def test_a_source_that_is_registered_is_awaited_until_it_is_retired(home: Home) 
     assert found(home) == (at(5), [])
     window(home, 1, 2, source="late")
     assert found(home) == (at(5), []), "what a retired source says counts no more"
+
+
+def test_a_delivery_by_hand_says_nothing_of_registered_sources(home: Home) -> None:
+    """A corrected file must not make a source look complete whose windows are missing."""
+    window(home, 0, 5)
+    with home.database.write() as connection:
+        sources.register(connection, sources.KnownSource(name="drop", kind="files", location="here"), NOON)
+    window(home, None, 9)
+    assert found(home) == (at(5), [])
+    window(home, 5, 10)
+    assert found(home) == (at(10), [])
 
 
 def test_a_replay_says_nothing_of_completeness(home: Home) -> None:

@@ -217,17 +217,21 @@ class Completeness:
 
 
 def completeness(connection: Connection, through_batch: int) -> Completeness:
-    """Put each source's windows end to end. A batch without a beginning says "complete through its end" of all."""
+    """Put each source's windows end to end. A batch without a beginning (``usage ingest --now``) says "complete
+    through its end" of a home whose usage is delivered by hand; it says nothing of the sources that are registered.
+    """
     done = batches.c.state == COMMITTED, batches.c.batch_no <= through_batch, batches.c.kind == DELIVERY
     columns = (batches.c.source, batches.c.window_start_us, batches.c.window_end_us)
     rows = connection.execute(select(*columns).where(*done)).all()
     said = max((row.window_end_us for row in rows if row.window_start_us is None), default=None)
-    windows: dict[str, list[tuple[int, int]]] = {name: [] for name in sources.active(connection)}
-    retired = sources.retired(connection)
+    registered, retired = sources.active(connection), sources.retired(connection)
+    windows: dict[str, list[tuple[int, int]]] = {name: [] for name in registered}
     for row in rows:
         if row.window_start_us is not None and row.source not in retired:
             windows.setdefault(row.source, []).append((row.window_start_us, row.window_end_us))
-    chains = {name: _chain(name, said, sorted(mine)) for name, mine in sorted(windows.items())}
+    chains = {
+        name: _chain(name, None if name in registered else said, sorted(mine)) for name, mine in sorted(windows.items())
+    }
     reached = {name: through for name, (through, _) in chains.items()}
     known = [through for through in reached.values() if through is not None]
     unknown = len(known) < len(reached)
