@@ -162,6 +162,7 @@ def test_a_file_that_was_not_read_whole_removes_nothing(shop: Shop) -> None:
     shop.load()
     found = diff(shop, apps=["a1,App One", 'a"2,App Two'])
     assert [row for row in found.rows if row.table == "apps"] == []
+    assert "apps: the same" in map(str, found.tables)
     assert all("cannot be read" in str(finding) or "not in apps" in str(finding) for finding in found.findings)
 
 

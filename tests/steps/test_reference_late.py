@@ -81,6 +81,17 @@ def test_the_prices_of_a_load_count_together(july: Shop) -> None:
     ]
 
 
+def test_a_price_that_only_one_line_was_made_of_changes_that_line(shop: Shop) -> None:
+    """The line at 3.00 stands whatever was in force before the tenth."""
+    shop.load(unit_prices=[*REFERENCE["unit_prices"], "translate,EUR,2026-07-10T00:00:00Z,3"])
+    shop.ingest("e1,2026-07-05T00:00:00Z,a2,translate,1,,", "e2,2026-07-12T00:00:00Z,a2,translate,1,,", now="08-02")
+    shop.close("08-02")
+    early = [REFERENCE["unit_prices"][0], f"translate,EUR,{ALWAYS},2.5", "translate,EUR,2026-07-10T00:00:00Z,3"]
+    (row,) = late(shop, unit_prices=early).values()
+    (figure,) = map(str, row.figures)
+    assert figure == "INV-2026-000001, line 1 (translate): net is 2.40 EUR and would have been 2.50 EUR"
+
+
 def test_lines_that_would_have_been_one_have_no_figure_of_their_own(shop: Shop) -> None:
     shop.load(unit_prices=[*REFERENCE["unit_prices"], "translate,EUR,2026-07-10T00:00:00Z,3"])
     shop.ingest("e1,2026-07-05T00:00:00Z,a2,translate,1,,", "e2,2026-07-12T00:00:00Z,a2,translate,1,,", now="08-02")
@@ -124,8 +135,12 @@ def test_a_price_for_what_could_not_be_paid_touches_who_pays(shop: Shop) -> None
 def test_a_price_that_comes_back_is_what_the_invoice_was_made_of(july: Shop) -> None:
     """What a cycle saw is what its close pinned (rule 3.4), not what was known just before."""
     july.load(unit_prices=[f"render,EUR,{ALWAYS},9", REFERENCE["unit_prices"][1]])
+    (row,) = late(july, unit_prices=[f"render,EUR,{ALWAYS},5", REFERENCE["unit_prices"][1]]).values()
+    assert [(str(row.changed[0]), f.stands, f.would_be) for f in row.figures] == [
+        ("unit_price 9 -> 5", "2.30 EUR", "10.00 EUR")
+    ]
     (row,) = late(july).values()
-    assert list(map(str, row.changed)) == ["unit_price 9 -> 1.15"]
+    assert list(map(str, row.changed)) == ["unit_price 5 -> 1.15"]
     assert (row.touched, row.figures) == (("price",), ())
 
 
@@ -198,6 +213,20 @@ def test_a_tax_that_would_have_had_no_rate_is_named_without_a_figure(shop: Shop)
     assert (row.table, row.team_id, row.touched, row.figures) == ("tax_rates", "t1", ("tax",), ())
 
 
+def test_a_tax_rate_that_comes_back_is_what_the_invoice_was_made_of(july: Shop) -> None:
+    july.load(tax_rates=["FR,2000-01-01,21", REFERENCE["tax_rates"][1]])
+    (row,) = late(july).values()
+    assert (str(row.changed[0]), row.touched, row.figures) == ("percent 21 -> 20", ("tax",), ())
+
+
+def test_a_rate_that_says_what_held_anyway_is_no_cause_of_another_tax(july: Shop) -> None:
+    """The buyer's VAT id is; the new row has the same percent."""
+    buyers = [REFERENCE["customers"][0], REFERENCE["customers"][1].replace("DE136695976", "")]
+    assert set(late(july, customers=buyers, tax_rates=[*REFERENCE["tax_rates"], "DE,2026-07-15,19"])) == {
+        ("customers", "t2")
+    }
+
+
 def test_another_address_is_not_late(july: Shop) -> None:
     buyers = [line.replace("Town", "City") for line in REFERENCE["customers"]]
     assert late(july, customers=buyers) == {}
@@ -222,6 +251,13 @@ def test_an_earlier_purchase_says_where_the_first_cycle_would_have_begun(july: S
         ("the first cycle's start", "2026-06-20T00:00:00Z"),
         ("the cycle's end", "2026-07-20T00:00:00Z"),
     ]
+
+
+def test_an_earlier_purchase_on_the_same_day_of_a_month_moves_the_start_only(july: Shop) -> None:
+    earlier = subscriptions(payg2="payg2,t2,payg,2026-06-01T00:00:00Z,UTC,,EUR,")
+    (row,) = late(july, subscriptions=earlier).values()
+    assert row.touched == ("cycle boundaries", "which balance pays")
+    assert [(f.what, f.would_be) for f in row.figures] == [("the first cycle's start", "2026-06-01T00:00:00Z")]
 
 
 def test_another_zone_moves_the_boundaries_of_the_anchor_only(july: Shop) -> None:
