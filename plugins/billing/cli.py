@@ -627,10 +627,6 @@ def quarantine_show(
 @quarantine_app.command("replay")
 def quarantine_replay(
     context: typer.Context,
-    now: Annotated[
-        datetime,
-        typer.Option(parser=_parse_instant, metavar="INSTANT", help="What occurred after it is in the future."),
-    ],
     reason: Reasons = None,
     batch: Batches = None,
     source: Sources = None,
@@ -642,6 +638,12 @@ def quarantine_replay(
     everything: Everything = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
     records: Annotated[bool, typer.Option("--records", help="With --dry-run: record by record.")] = False,
+    now: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_parse_instant, metavar="INSTANT", help="What occurred later is in the future. Default: now."
+        ),
+    ] = None,
 ) -> None:
     """Take records again once their cause was mended, as a batch of its own.
 
@@ -649,13 +651,14 @@ def quarantine_replay(
     """
     from billing.steps.replay import demand_a_choice, foresee, outcome_lines, replay
 
+    at = now or datetime.now(UTC)
     chosen = _selection(reason, batch, source, event_id, app_id, api, day, record=record)
     demand_a_choice(chosen, everything)
     with _home(context) as (home, _), _progress() as progress:
         if dry_run:
-            _show_foreseen(foresee(home, chosen, now, progress=progress), records)
+            _show_foreseen(foresee(home, chosen, at, progress=progress), records)
             return
-        done = replay(home, chosen, now, progress=progress)
+        done = replay(home, chosen, at, progress=progress)
     typer.echo("\n".join([str(done), *outcome_lines(done.outcomes)]))
 
 

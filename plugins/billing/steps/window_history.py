@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import Connection, Row, select
@@ -14,6 +14,9 @@ from billing.store import sources
 from billing.store.batches import COMMITTED, DELIVERY, Missing, completeness, pinnable
 from billing.store.home import Home
 from billing.store.tables import batches
+
+_NOT_DUE = timedelta(minutes=10)
+"""What is awaited for no longer than a window lasts is not told."""
 
 
 class WindowState(StrEnum):
@@ -44,7 +47,7 @@ class Stretch:
 
 def window_history(home: Home, now: datetime, *, since: datetime | None = None, each: bool = False) -> list[Stretch]:
     """Every source's windows that end after ``since`` in their order, those alike put together unless ``each``; at
-    last what is awaited through ``now``.
+    last what is awaited through ``now``, where it is more than a window or was stopped.
     """
     with home.database.read() as connection:
         found = completeness(connection, pinnable(connection))
@@ -54,7 +57,7 @@ def window_history(home: Home, now: datetime, *, since: datetime | None = None, 
     ordered = sorted([*taken, *missing], key=lambda s: (s.source, s.start or s.end, s.end))
     if not each:
         ordered = list(_together(ordered))
-    tail = [one for one in awaited if one.start is None or one.start < one.end]
+    tail = [one for one in awaited if one.why or one.start is None or one.end - one.start > _NOT_DUE]
     ordered = sorted([*ordered, *tail], key=lambda s: (s.source, s.state is WindowState.AWAITED))
     return [one for one in ordered if since is None or one.end > since]
 
