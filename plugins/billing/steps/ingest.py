@@ -65,12 +65,12 @@ def ingest(
     another delivery (rule 2.2).
     """
     with home.database.holding("ingest"):
-        archived = _archive(home, files)
+        archived = archive_files(home, files)
         commit_points.reached(commit_points.INGEST_ARCHIVED)
         load_no, reference = current_reference(home)
         occasion = Occasion(source=source, window_start=window_start, now=now, load_no=load_no)
         request = _request(archived, occasion)
-        if (done := _done_already(home, request)) is not None:
+        if (done := done_already(home, request)) is not None:
             return done
         try:
             judged, also = _examine(home, archived, occasion, reference, inspector, progress)
@@ -108,7 +108,8 @@ def _examine(
     return judged, inspector(home, judged, occasion) if inspector else None
 
 
-def _archive(home: Home, files: Sequence[SourceFile]) -> list[ArchivedFile]:
+def archive_files(home: Home, files: Sequence[SourceFile]) -> list[ArchivedFile]:
+    """Keep these files as they are. Raises ``DataRefused`` for one that is not there or has no name that is text."""
     faults = [f"{file.name!a}: its name is not UTF-8; rename it." for file in files if not _is_text(file.name)]
     faults = faults or [f"{file.name}: there is no such file." for file in files if not file.path.is_file()]
     if faults:
@@ -140,7 +141,8 @@ def _request(archived: Sequence[ArchivedFile], occasion: Occasion) -> str:
     return sha256(log.canonical(parts).encode()).hexdigest()
 
 
-def _done_already(home: Home, request: str) -> IngestSummary | None:
+def done_already(home: Home, request: str) -> IngestSummary | None:
+    """What came of this very request, where the newest batch has done it."""
     with home.database.read() as connection:
         found = committed_request(connection, request)
         if found is None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -191,11 +192,13 @@ def _write(
 def _some_judged(foreseen: Foreseen, rows: Int64s) -> Judged:
     """The judged records that a replay takes. The others are quarantined, and no verdict depends on one that is."""
     judged, chosen = foreseen.judged, some_chosen(foreseen.chosen, rows)
-    verdicts = Verdicts(
-        **{name: getattr(judged.verdicts, name)[rows] for name in ("reason", "team", "content_hash")},
-    )
+    parts = {field.name: getattr(judged.verdicts, field.name) for field in fields(Verdicts)}
+    kept: dict[str, Any] = {name: None if values is None else values[rows] for name, values in parts.items()}
     return Judged(
-        files=chosen.files, gathered=some_gathered(judged.gathered, rows), verdicts=verdicts, owners=judged.owners
+        files=chosen.files,
+        gathered=some_gathered(judged.gathered, rows),
+        verdicts=Verdicts(**kept),
+        owners=judged.owners,
     )
 
 

@@ -7,10 +7,11 @@ were delivered before, a replacement takes the place of one: both lead back to a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, tuple_
 
 from billing.store.batches import COMMITTED, DELIVERY, REPLACEMENT, REPLAY
 from billing.store.tables import batch_files, batches, quarantine
@@ -84,3 +85,68 @@ def file_rows(connection: Connection, numbers: Iterable[int]) -> dict[FileKey, R
         some = batch_files.c.batch_no.in_(wanted[low : low + _BATCHES_AT_ONCE])
         found |= {(row.batch_no, row.file_no): row for row in connection.execute(select(batch_files).where(some))}
     return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivered:
+    """A file that was delivered, or that replaced one: how it was named, its bytes, and how many records it has."""
+
+    file: FileKey
+    name: str
+    sha256: str
+    records: int
+
+    def __str__(self) -> str:
+        return f"{self.file[0]}:{self.file[1]} {self.name} ({self.records} records, SHA-256 {self.sha256[:12]})"
+
+
+def delivered(connection: Connection, *where: ColumnElement[bool]) -> list[Delivered]:
+    """The files of committed batches, but of replays, in the order in which they came."""
+    query = select(batch_files).join(batches, batches.c.batch_no == batch_files.c.batch_no)
+    query = query.where(batches.c.state == COMMITTED, batches.c.kind != REPLAY, *where)
+    rows = connection.execute(query.order_by(batch_files.c.batch_no, batch_files.c.file_no))
+    names = ("name", "sha256", "records")
+    return [Delivered(file=(r.batch_no, r.file_no), **{name: getattr(r, name) for name in names}) for r in rows]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage:
+    """A delivered file and all that came of it.
+
+    root    its first delivery
+    files   it, however often the same file (name and bytes) was delivered; what has replaced it; replays of these
+    made    of these, the files of corrections that replacements have made
+    """
+
+    root: Delivered
+    files: frozenset[FileKey]
+    made: frozenset[FileKey]
+
+
+def root_file(connection: Connection, file: FileKey) -> FileKey:
+    """The first delivery of the file behind a file of any batch."""
+    instead = replaced(connection)
+    file = root_of(origins(connection), file)
+    file = instead.get(file[0], file)
+    row = file_rows(connection, [file[0]])[file]
+    same = delivered(connection, batch_files.c.name == row.name, batch_files.c.sha256 == row.sha256)
+    return next(one.file for one in same if one.file[0] not in instead)
+
+
+def lineage(connection: Connection, root: FileKey, sha256: str) -> Lineage:
+    """All that came of a file by its first delivery; deliveries of the bytes ``sha256``, which are to replace it, are
+    reckoned among what has replaced it.
+    """
+    instead = [number for number, file in replaced(connection).items() if file == root]
+    row = file_rows(connection, [root[0]])[root]
+    again = and_(batch_files.c.name == row.name, batch_files.c.sha256 == row.sha256)
+    same = delivered(connection, or_(again, batch_files.c.sha256 == sha256))
+    by_replacement = {one.file for one in delivered(connection, batch_files.c.batch_no.in_(instead))}
+    made = {(number, 0) for number in instead if (number, 1) in by_replacement}
+    (first,) = [one for one in same if one.file == root]
+    files = _with_replays(connection, {one.file for one in same} | by_replacement)
+    return Lineage(root=first, files=files, made=_with_replays(connection, made))
+
+
+def _with_replays(connection: Connection, files: set[FileKey]) -> frozenset[FileKey]:
+    return frozenset(files | {file for file, of in origins(connection).items() if of in files})

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, true, tuple_, update
 
 from billing.core.errors import ConservationBroken, UsageError
 from billing.core.instants import from_day, to_us
@@ -67,8 +67,8 @@ class Place:
 class Selection:
     """Which quarantined records: of each field any of the values, nothing given: all; all fields together.
 
-    ``sources`` are those of the delivery that a record came with; ``days`` are UTC, days since 1970-01-01; ``endings``
-    are how they ended, of which the blank one waits.
+    ``sources`` are those of the delivery that a record came with; ``days`` are UTC, days since 1970-01-01; ``files``
+    are those that hold the row; ``endings`` are how they ended, of which the blank one waits.
     """
 
     reasons: tuple[str, ...] = ()
@@ -79,6 +79,7 @@ class Selection:
     apis: tuple[str, ...] = ()
     days: tuple[int, ...] = ()
     places: tuple[Place, ...] = ()
+    files: tuple[FileKey, ...] = ()
     endings: tuple[str, ...] = (WAITING,)
 
     def texts(self) -> dict[str, tuple[str, ...]]:
@@ -112,6 +113,8 @@ def matching(connection: Connection, selection: Selection) -> ColumnElement[bool
         found.append(by_source(connection, selection.sources))
     if selection.places:
         found.append(or_(*_at(selection.places)))
+    if selection.files:
+        found.append(tuple_(quarantine.c.batch_no, quarantine.c.file_no).in_(selection.files))
     return and_(true(), *found)
 
 
