@@ -19,7 +19,7 @@ from datetime import timedelta
 from airflow.sdk import Param, dag, get_current_context, task
 
 from observed import count, done_within, lineage
-from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant
+from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant, run_name
 
 REASONS = (
     "unreadable",
@@ -86,6 +86,7 @@ def _text(title: str, description: str) -> Param:
 def quarantine_replay() -> None:
     @task
     def replay_quarantine() -> dict[str, object]:
+        from billing.steps.inspection import Inspection
         from billing.steps.quarantine import select_records
         from billing.steps.replay import demand_a_choice, foresee, outcome_lines, replay
 
@@ -93,14 +94,15 @@ def quarantine_replay() -> None:
         params = context["params"]
         asked = {plural: [params[name]] for name, plural in FILTERS.items() if params[name]}
         now = instant_of(params["now"]) or run_instant(context)
-        with home_and_settings() as (home, _):
+        with home_and_settings() as (home, settings):
             chosen = select_records(**asked, ids=params["ids"] or [])
             if params["dry_run"]:
                 foreseen = foresee(home, chosen, now)
                 print("\n".join([f"{len(foreseen.chosen)} records; if replayed:", *outcome_lines(foreseen.outcomes())]))
                 return {"dry_run": True, "selected": len(foreseen.chosen), "would_change": len(foreseen.changes)}
             demand_a_choice(chosen, params["everything"])
-            done = replay(home, chosen, now)
+            inspection = Inspection.of(settings.expectations, run=run_name(context), compares=False)
+            done = replay(home, chosen, now, inspector=inspection)
         print("\n".join([str(done), *outcome_lines(done.outcomes)]))
         count("usage.replayed", done.selected)
         lineage(["quarantine", "reference"], ["usage", "quarantine"])

@@ -27,6 +27,7 @@ from billing.steps import progress as steps_progress
 
 if TYPE_CHECKING:
     from billing.core.errors import Finding
+    from billing.intake.sources.seam import SourceFile
     from billing.steps.batch import IngestSummary
     from billing.steps.close import CloseSummary
     from billing.steps.inspection import Inspection
@@ -377,18 +378,65 @@ def usage_ingest(
         list[Path] | None, typer.Argument(metavar="FILE", help="CSV, JSON Lines (both also .gz) or Parquet.")
     ] = None,
     accept_anomaly: AcceptAnomaly = None,
+    replaces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="FILE is the corrected delivery of this one: its name, or BATCH:FILE. Says nothing of completeness.",
+        ),
+    ] = None,
+    correct: Annotated[
+        bool,
+        typer.Option("--correct", help="With --replaces: take back what was accepted wrongly, and deliver it anew."),
+    ] = False,
 ) -> None:
     """Validate, attribute and store usage; quarantine what cannot be billed.
 
     Without a file it only says that usage is complete through --now. Usage that is not as expected is refused.
+
+    With --replaces what waits of the wrong file is replaced; what was accepted from it, and is said otherwise in FILE
+    or missing there, is listed.
     """
     from billing.steps.ingest import ingest, local_files
     from billing.steps.inspection import Inspection
 
+    if correct and replaces is None:
+        raise UsageError("--correct says what to do with --replaces: name the file that FILE corrects.")
     with _home(context) as (home, settings), _progress() as progress:
-        inspection = Inspection.of(settings.expectations, accept_anomaly=accept_anomaly)
-        done = ingest(home, local_files(files or ()), now, inspector=inspection, progress=progress)
+        expected, sources = settings.expectations, local_files(files or ())
+        if replaces is not None:
+            inspection = Inspection.of(expected, compares=False)
+            _replace(home, sources, now, replaces, correct, inspection, progress)
+            return
+        inspection = Inspection.of(expected, accept_anomaly=accept_anomaly)
+        done = ingest(home, sources, now, inspector=inspection, progress=progress)
     _say_batch(done, inspection)
+
+
+def _replace(
+    home: Home,
+    sources: Sequence[SourceFile],
+    now: datetime,
+    replaces: str,
+    correct: bool,
+    inspection: Inspection,
+    progress: steps_progress.Progress,
+) -> None:
+    from billing.steps.quarantine import printable
+    from billing.steps.replacement import replace_file
+
+    if len(sources) != 1:
+        raise UsageError("--replaces takes one FILE, the corrected one.")
+    done = replace_file(home, sources[0], now, replaces, correct=correct, inspector=inspection, progress=progress)
+    _say_batch(done.batch, inspection)
+    typer.echo(f"{done.ended} waiting records of {printable(done.replaced)} were replaced.")
+    for difference in done.differences:
+        kept = difference.why_left or ("" if correct else "stands")
+        errors.print(printable(f"accepted: {difference}" + (f"; {kept}" if kept else "")), markup=False)
+    if correct:
+        typer.echo(f"{done.corrections} corrections were made.")
+    elif done.differences:
+        errors.print(f"{len(done.differences)} accepted events differ and stand: --correct puts them right.")
 
 
 def _say_batch(done: IngestSummary, inspection: Inspection) -> None:
@@ -649,16 +697,18 @@ def quarantine_replay(
 
     Records that would be quarantined for the same reason stay where they are.
     """
+    from billing.steps.inspection import Inspection
     from billing.steps.replay import demand_a_choice, foresee, outcome_lines, replay
 
     at = now or datetime.now(UTC)
     chosen = _selection(reason, batch, source, event_id, app_id, api, day, record=record)
     demand_a_choice(chosen, everything)
-    with _home(context) as (home, _), _progress() as progress:
+    with _home(context) as (home, settings), _progress() as progress:
         if dry_run:
             _show_foreseen(foresee(home, chosen, at, progress=progress), records)
             return
-        done = replay(home, chosen, at, progress=progress)
+        inspection = Inspection.of(settings.expectations, compares=False)
+        done = replay(home, chosen, at, inspector=inspection, progress=progress)
     typer.echo("\n".join([str(done), *outcome_lines(done.outcomes)]))
 
 

@@ -85,13 +85,15 @@ class Difference:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """The differences, and the new records that put them right, in the order in which they are written. ``anew`` are
-    the lines of the corrected file whose record is among them under a new id.
+    the lines of the corrected file whose record is among them under a new id, ``stands`` those whose record was
+    accepted under a new id before.
     """
 
     differences: tuple[Difference, ...]
     taken_back: tuple[Event, ...]
     corrected: tuple[Event, ...]
-    anew: Mapping[int, str]
+    anew: frozenset[int]
+    stands: frozenset[int]
 
     @property
     def records(self) -> tuple[Event, ...]:
@@ -188,12 +190,14 @@ def compare(known: Known, said: Said) -> Changed:
     """Which events are wrong, each with its corrections, and which records of the corrected file are delivered anew."""
     wrong: dict[str, tuple[Event, int, Event | None]] = {}
     anew: dict[str, Event] = {}
+    stands: list[Event] = []
     for base, (event, number) in known.standing.items():
         new, wanted = said.ordinary(base), said.corrections.get(base, {})
         gone, own = event.event_id in known.retracted, known.own.get(event.event_id, {})
         if new is not None and not gone and new.content() == event.content() and _all_kept(own, wanted):
             if number:  # what names the first one now corrects the one that took its place
                 anew |= {name: one for name, one in wanted.items() if name not in own}
+                stands += [new, *(wanted[name] for name in own)]
             continue
         if not gone:
             wrong[base] = (event, number, said.first.get(base))
@@ -201,7 +205,7 @@ def compare(known: Known, said: Said) -> Changed:
             anew |= {base: new} | wanted
     stays = dict(_stays(known, said))
     anew |= {name: one for name, one in said.first.items() if name not in stays and _otherwise(known, name, one)}
-    return Changed(wrong=wrong, anew=tuple(anew.values()), stays=tuple(stays.values()))
+    return Changed(wrong=wrong, anew=tuple(anew.values()), stands=tuple(stands), stays=tuple(stays.values()))
 
 
 def _all_kept(own: Mapping[str, Event], wanted: Mapping[str, Event]) -> bool:
@@ -258,7 +262,8 @@ def plan(known: Known, changed: Changed, left_micro: Mapping[str, int], notes: M
         differences=(*differences, *changed.stays),
         taken_back=tuple(taken_back),
         corrected=tuple(sorted(corrected, key=lambda record: int(record.place))),
-        anew={int(record.place): names[record.event_id] for record in changed.anew},
+        anew=frozenset(int(record.place) for record in changed.anew),
+        stands=frozenset(int(record.place) for record in changed.stands),
     )
 
 

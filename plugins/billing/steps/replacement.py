@@ -383,8 +383,9 @@ def _ending(delivery: _Delivery, judged: Judged, at: datetime, inspected: Also |
     def write(connection: Connection, number: int) -> None:
         where, _ = quarantine.places(connection, Selection(files=tuple(sorted(delivery.asked.line.files))))
         quarantine.end(connection, where, Ending(ending=quarantine.REPLACED, at=at, batch_no=number))
-        mine = np.array([(number, 1, line) for line in anew], dtype=np.int64).reshape(-1, 3)
-        why = "delivered under a new id by the file of corrections"
+        file_no = len(delivery.files) - 1
+        mine = np.array([(number, file_no, line) for line in anew], dtype=np.int64).reshape(-1, 3)
+        why = "delivered under a new id by a file of corrections"
         quarantine.end(connection, mine, Ending(ending=quarantine.REPLACED, at=at, batch_no=number, why=why))
         if inspected is not None:
             inspected(connection, number)
@@ -393,12 +394,11 @@ def _ending(delivery: _Delivery, judged: Judged, at: datetime, inspected: Also |
 
 
 def _anew(delivery: _Delivery, judged: Judged) -> list[int]:
-    """Lines of the corrected file that are in quarantine under their own id and delivered anew under another."""
-    if not delivery.corrections:
-        return []
+    """Lines of the corrected file that are in quarantine under their own id, and delivered anew under another."""
     reason, gathered = judged.verdicts.reason, judged.gathered
-    lines = np.array(sorted(delivery.plan.anew), dtype=np.int64)
-    mine: npt.NDArray[np.bool_] = (gathered.file_no == 1) & np.isin(gathered.line, lines)
+    lines = delivery.plan.stands | (delivery.plan.anew if delivery.corrections else frozenset())
+    mine: npt.NDArray[np.bool_] = gathered.file_no == len(delivery.files) - 1
+    mine &= np.isin(gathered.line, np.array(sorted(lines), dtype=np.int64))
     if (mine & (reason == ACCEPTED)).any():
         raise ConservationBroken("A record would be billed under its own id and under a new one; nothing was changed.")
     found: list[int] = gathered.line[mine & (reason != REASONS.index(Reason.DUPLICATE))].tolist()
