@@ -102,6 +102,7 @@ def test_an_anomaly_takes_nothing_and_says_everything(shop: Shop) -> None:
     said = str(stopped.value)
     assert said.startswith("files, through 2026-08-02T00:00:00Z: not as expected. Nothing was taken")
     assert "quarantined 30; expected: at most 20 of 33 records are quarantined" in said
+    assert "They are 30 unattributed_app. Look at what came" in said
     assert "with a reason in `accept_anomaly`" in said
     with shop.home.database.read() as connection:
         assert connection.execute(select(batches)).all() == []

@@ -169,6 +169,7 @@ def extract_of(home: Home, judged: Judged, occasion: Occasion) -> Extract:
         records=len(reason),
         quarantined=sum(counts.values()) - duplicates,
         duplicates=duplicates,
+        reasons={why: count for why, count in counts.items() if why != Reason.DUPLICATE},
         newest_us=int(past.max()) if len(past) else None,
         **_names(home, judged, occasion),
     )

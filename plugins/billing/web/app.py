@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
@@ -18,11 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from billing.core.errors import BillingError, NotFound
 from billing.core.instants import format_us
 from billing.settings import Settings
-from billing.web.access import Reader, ReaderDep
-
-if TYPE_CHECKING:
-    from billing.store.home import Home
-    from billing.store.validations import Validation
+from billing.store import validations
+from billing.store.home import Home
+from billing.store.validations import Validation
+from billing.web.access import ReaderDep
 
 LISTED = 100
 HEADERS: Mapping[str, str] = {
@@ -43,8 +41,6 @@ _templates.filters["instant"] = lambda us: format_us(us // 1_000_000 * 1_000_000
 @app.get("/runs/{dag_id}/{run_id:path}")
 def checks_of_run(dag_id: str, run_id: str, request: Request, reader: ReaderDep) -> HTMLResponse:
     """What was checked in a DAG run."""
-    from billing.store import validations
-
     run = f"{dag_id}/{run_id}"
     _demand(reader.may_see(run))
     with _home() as home, home.database.read() as connection:
@@ -55,8 +51,6 @@ def checks_of_run(dag_id: str, run_id: str, request: Request, reader: ReaderDep)
 @app.get("/checks")
 def all_checks(request: Request, reader: ReaderDep, before: int | None = None) -> HTMLResponse:
     """The newest checks that the reader may see; older ones by ``before``."""
-    from billing.store import validations
-
     with _home() as home, home.database.read() as connection:
         found = validations.newest(connection, LISTED, before)
     older = found[-1].validation_no if len(found) == LISTED else None
@@ -76,8 +70,6 @@ def check(number: int, reader: ReaderDep) -> HTMLResponse:
 
 
 def _found(home: Home, number: int) -> Validation:
-    from billing.store import validations
-
     if not 0 < number < 2**63:
         raise HTTPException(404, "There is no such check.")
     with home.database.read() as connection:
@@ -97,8 +89,6 @@ def _page(template: str, request: Request, **values: object) -> HTMLResponse:
 @contextmanager
 def _home() -> Iterator[Home]:
     """The home of this process's settings; a refusal is an answer, not a traceback."""
-    from billing.store.home import Home
-
     try:
         settings = Settings.read()
         home = Home.at(settings.home, settings.database_url)
@@ -111,6 +101,3 @@ def _home() -> Iterator[Home]:
         raise HTTPException(404, str(missing)) from None
     except BillingError as refusal:
         raise HTTPException(503, str(refusal)) from None
-
-
-__all__ = ["HEADERS", "Reader", "app"]

@@ -140,14 +140,11 @@ def _put_off() -> Iterator[None]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """An import makes a million objects that stay: looking for garbage among them, then and ever after, is a fifth of
-    its time.
-    """
+    """An import makes a million objects that stay: looking for garbage among them is a fifth of its time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
-        gc.freeze()
     finally:
         if was_on:
             gc.enable()

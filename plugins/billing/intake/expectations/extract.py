@@ -6,8 +6,8 @@ source is not compared. Records are judged already: what is counted here is what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -30,7 +30,7 @@ class Extract:
     ``files`` is a row a file, its index the file's name: format (text), unknown_columns, records, unreadable,
     bad_instants, bad_quantities (int64, counts). ``newest_us`` is when its newest record occurred that is not in the
     future; None where there is none. Names are counted, distinct: those that reference data do not know and the source
-    never sent before, and APIs that are used for the first time.
+    never sent before, and APIs that are used for the first time. ``reasons`` says why records are quarantined.
     """
 
     source: str
@@ -44,6 +44,7 @@ class Extract:
     unknown_apis: int
     unknown_apps: int
     first_used_apis: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
@@ -122,13 +123,17 @@ class _Look:
             percent = share * bounds.quarantined_times + bounds.quarantined_points
             why = f"usual is {share:.2f} % {self.since}"
         most = self.allowed(records, percent)
-        advice = f"See `billing usage quarantine list` once it is taken, or the file's records. {_ACCEPT}"
+        advice = f"They are {self._reasons()}. {_ACCEPT}"
         says = f"at most {most} of {records} records are quarantined ({why})"
         yield _expected("quarantined", WINDOW, between("quarantined", 0, most), says, advice)
         share = 100 * self.history.share("duplicates")
         most = self.allowed(records, share * bounds.duplicates_times + bounds.duplicates_points)
         says = f"at most {most} of {records} records were delivered before (usual is {share:.2f} %)"
         yield _expected("duplicates", WINDOW, between("duplicates", 0, most), says, _LOOK, WARNING)
+
+    def _reasons(self) -> str:
+        counts = sorted(self.extract.reasons.items(), key=lambda each: (-each[1], each[0]))
+        return ", ".join(f"{count} {reason}" for reason, count in counts) or "not counted by reason"
 
     def _names(self) -> Iterator[Expected]:
         most = self.bounds.unknown_names
