@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 from billing.core.errors import ConservationBroken, NotFound
 from billing.core.instants import from_us
 from billing.intake.judging import REASONS, UsageRecords
-from billing.steps.gathering import ArchivedFile, Gathered, archive_suffix, gather
+from billing.steps.gathering import ArchivedFile, Gathered, gather
 from billing.steps.progress import Progress, silent
 from billing.store import quarantine
 from billing.store.deliveries import FileKey, file_rows, origins, root_of
+from billing.store.files import archive_suffix
 from billing.store.home import Home
 from billing.store.quarantine import Place, Selection
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,11 +37,6 @@ class ArchivedFile:
     stored: Stored
     arrived_at: datetime | None = None
     lines: Int64s | None = None
-
-
-def archive_suffix(name: str) -> str:
-    """What a file's name says of its format, kept in the archive."""
-    return "".join(f".{part}" for part in Path(name).name.split(".")[1:] if part in ("csv", "jsonl", "parquet", "gz"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,11 +18,12 @@ from billing.intake.judging import REASONS, Reason
 from billing.intake.sources.seam import SourceFile
 from billing.steps import commit_points
 from billing.steps.batch import Also, IngestSummary, Judged, judge_files, write_batch
-from billing.steps.gathering import ArchivedFile, archive_suffix, gather
+from billing.steps.gathering import ArchivedFile, gather
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import current_reference
 from billing.store import log
 from billing.store.batches import DELIVERY, committed_request, open_batch, reasons_of
+from billing.store.files import archive_suffix
 from billing.store.home import Home
 
 

@@ -24,6 +24,7 @@ from billing.intake.reference_sql import read_reference_sql
 from billing.steps.late_reference import Late, late_rows
 from billing.steps.reference_needs import needed_keys, open_used
 from billing.store import log
+from billing.store.files import archive_suffix
 from billing.store.home import Home
 from billing.store.late_rows import LateRow, read_late_rows, write_late_rows
 from billing.store.ledger import used_of_grants
@@ -71,7 +72,8 @@ class LoadSummary:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
     """Reference data as they were read. ``findings``: what could not be. ``source``: where they come from, without
-    credentials; ``name``: how a load remembers that. ``staged``: files made for this load, to be archived with it.
+    credentials; ``name``: how a load remembers that. ``staged``: by table the files that were read, to
+    be archived with the load.
     """
 
     new: ReferenceFolder
@@ -115,7 +117,8 @@ def load_reference_sql(home: Home, url: str, queries: Path, *, allow_removals: b
 def picture_of_folder(folder: Path) -> Picture:
     """Read a folder of reference files."""
     new, findings = read_reference_folder(folder)
-    return Picture(new=new, findings=tuple(findings), source=str(folder), name=folder.name)
+    staged = {table: folder / name for table, name in new.files.items()}
+    return Picture(new=new, findings=tuple(findings), source=str(folder), name=folder.name, staged=staged)
 
 
 @contextmanager
@@ -235,9 +238,12 @@ def _take(home: Home, connection: Connection, examined: Examined, started: datet
 
 
 def _archive(home: Home, picture: Picture) -> None:
-    """Keep the bytes that were made for this load; a folder's files are their owner's to keep."""
-    for path in picture.staged.values():
-        home.archive.put_file(path, path.suffix)
+    """Keep the bytes that this load was made from."""
+    for table, path in picture.staged.items():
+        stored = home.archive.put_file(path, archive_suffix(path.name))
+        if stored.sha256 != picture.new.sha256[table]:
+            home.archive.take_back(stored)
+            raise DataRefused(f"{path} was changed while it was read; nothing was taken. Load again.")
 
 
 def _write_load(

@@ -35,7 +35,7 @@ from billing.steps.corrections import (
     plan,
     usage_file,
 )
-from billing.steps.gathering import ArchivedFile, Gathered, archive_suffix, content_hash, gather
+from billing.steps.gathering import ArchivedFile, Gathered, content_hash, gather
 from billing.steps.ingest import Inspector, Occasion, archive_files, done_already
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import current_reference
@@ -50,6 +50,7 @@ from billing.store.deliveries import (
     replacing,
     root_file,
 )
+from billing.store.files import archive_suffix
 from billing.store.home import Home
 from billing.store.lake import CommittedBatches
 from billing.store.quarantine import Ending, Selection

@@ -19,12 +19,12 @@ from billing.core.errors import AnomalyFound, BillingError, DataRefused, NotFoun
 from billing.core.instants import format_instant, from_us, to_us
 from billing.intake.sources.seam import Source, SourceFile, Taken, Window
 from billing.steps.batch import IngestSummary
-from billing.steps.gathering import archive_suffix
 from billing.steps.ingest import Inspector, ingest
 from billing.steps.progress import Progress, silent
 from billing.steps.telemetry import warn
 from billing.store import log, sources
 from billing.store.batches import completeness, pinnable
+from billing.store.files import archive_suffix
 from billing.store.home import Home
 
 _STAGING_KEPT_S = 2 * 86_400

@@ -103,6 +103,11 @@ class WriteOnce:
         temporary.replace(target)
 
 
+def archive_suffix(name: str) -> str:
+    """What a file's name says of its format, kept in the archive."""
+    return "".join(f".{part}" for part in Path(name).name.split(".")[1:] if part in ("csv", "jsonl", "parquet", "gz"))
+
+
 def _copy(reader: BinaryIO, writer: object) -> tuple[str, int]:
     digest, size = sha256(), 0
     while chunk := reader.read(_CHUNK_BYTES):
