@@ -178,11 +178,13 @@ class Said:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
     """What is to be done: events that are wrong, as they stand (by the source's id, with what the file says now);
-    records that are delivered anew; differences that stay.
+    records that are delivered anew; differences that stay. ``stands``: records that an earlier replacement has
+    delivered anew, as they are said now.
     """
 
     wrong: Mapping[str, tuple[Event, int, Event | None]]
     anew: tuple[Event, ...]
+    stands: tuple[Event, ...]
     stays: tuple[Difference, ...]
 
 
