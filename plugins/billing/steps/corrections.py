@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -192,14 +192,12 @@ def compare(known: Known, said: Said) -> Changed:
     """Which events are wrong, each with its corrections, and which records of the corrected file are delivered anew."""
     wrong: dict[str, tuple[Event, int, Event | None]] = {}
     anew: dict[str, Event] = {}
-    stands: list[Event] = []
     for base, (event, number) in known.standing.items():
         new, wanted = said.ordinary(base), said.corrections.get(base, {})
         gone, own = event.event_id in known.retracted, known.own.get(event.event_id, {})
         if new is not None and not gone and new.content() == event.content() and _all_kept(own, wanted):
             if number:  # what names the first one now corrects the one that took its place
                 anew |= {name: one for name, one in wanted.items() if name not in own}
-                stands += [new, *(wanted[name] for name in own)]
             continue
         if not gone:
             wrong[base] = (event, number, said.first.get(base))
@@ -207,7 +205,16 @@ def compare(known: Known, said: Said) -> Changed:
             anew |= {base: new} | wanted
     stays = dict(_stays(known, said))
     anew |= {name: one for name, one in said.first.items() if name not in stays and _otherwise(known, name, one)}
-    return Changed(wrong=wrong, anew=tuple(anew.values()), stands=tuple(stands), stays=tuple(stays.values()))
+    gone_now = known.retracted | {event.event_id for event, _, _ in wrong.values()}
+    left = {name: one for name, one in said.first.items() if name not in anew and name not in stays}
+    stands = tuple(one for name, one in left.items() if _stands_anew(known, name, gone_now))
+    return Changed(wrong=wrong, anew=tuple(anew.values()), stands=stands, stays=tuple(stays.values()))
+
+
+def _stands_anew(known: Known, name: str, gone: Set[str]) -> bool:
+    """Whether a record was delivered anew before, and neither it nor the event that it corrects was taken back."""
+    event, number = known.newest.get(name, (None, 0))
+    return event is not None and number > 0 and not {event.event_id, event.corrects} & gone
 
 
 def _all_kept(own: Mapping[str, Event], wanted: Mapping[str, Event]) -> bool:
