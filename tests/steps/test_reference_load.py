@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -308,3 +309,14 @@ def test_the_count_of_loads_is_what_the_status_says(shop: Shop) -> None:
     with shop.home.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(reference_loads)).scalar_one() == 1
     assert status(shop.home).reference_load == 1
+
+
+def test_the_files_of_a_load_are_kept_as_they_came(shop: Shop) -> None:
+    """Architecture: the source's own bytes are archived under their SHA-256."""
+    shop.load()
+    with shop.home.database.read() as connection:
+        files = json.loads(connection.execute(select(reference_loads.c.files)).scalar_one())
+    assert len(files) == len(REFERENCE)
+    for file in files.values():
+        path = f"{file['sha256'][:2]}/{file['sha256']}.csv"
+        assert shop.home.reference_archive.read(path, file["sha256"])

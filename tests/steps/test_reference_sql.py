@@ -52,7 +52,7 @@ def load_row(shop: Shop, load_no: int) -> tuple[str, dict[str, dict[str, str]]]:
 
 
 def archived(shop: Shop) -> list[str]:
-    return sorted(path.name for path in shop.home.archive.folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in shop.home.reference_archive.folder.rglob("*") if path.is_file())
 
 
 def test_a_load_from_sql_is_the_load_of_the_same_files(shop: Shop, source: Source) -> None:
@@ -68,7 +68,7 @@ def test_what_was_read_is_archived_with_its_load(shop: Shop, source: Source) -> 
     where, files = load_row(shop, 1)
     assert {name: file["file"] for name, file in files.items()} == {name: f"{name}.sql" for name in REFERENCE}
     assert archived(shop) == sorted(f"{sha}.parquet" for sha in {file["sha256"] for file in files.values()})
-    stored = shop.home.archive.read(
+    stored = shop.home.reference_archive.read(
         f"{files['apps']['sha256'][:2]}/{files['apps']['sha256']}.parquet", files["apps"]["sha256"]
     )
     assert stored.startswith(b"PAR1")

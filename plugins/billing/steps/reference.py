@@ -240,9 +240,9 @@ def _take(home: Home, connection: Connection, examined: Examined, started: datet
 def _archive(home: Home, picture: Picture) -> None:
     """Keep the bytes that this load was made from."""
     for table, path in picture.staged.items():
-        stored = home.archive.put_file(path, archive_suffix(path.name))
+        stored = home.reference_archive.put_file(path, archive_suffix(path.name))
         if stored.sha256 != picture.new.sha256[table]:
-            home.archive.take_back(stored)
+            home.reference_archive.take_back(stored)
             raise DataRefused(f"{path} was changed while it was read; nothing was taken. Load again.")
 
 

@@ -25,6 +25,7 @@ class Home:
     usage: UsageTable
     ids: IdIndex
     archive: WriteOnce
+    reference_archive: WriteOnce
     documents: WriteOnce
     bundles: WriteOnce
     checks: WriteOnce
@@ -40,6 +41,7 @@ class Home:
             usage=UsageTable(folder / "lake" / "usage"),
             ids=IdIndex(folder / "lake" / "ids"),
             archive=WriteOnce(folder / "archive"),
+            reference_archive=WriteOnce(folder / "reference-archive"),
             documents=WriteOnce(folder / "documents"),
             bundles=WriteOnce(folder / "bundles"),
             checks=WriteOnce(folder / "checks"),
