@@ -1,0 +1,89 @@
+"""``billing cycles``: close, list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from billing.commands.terminal import errors, opened_home, parse_instant, progress_shown, show_table
+from billing.core.errors import UsageError
+from billing.core.instants import format_instant, format_us
+
+if TYPE_CHECKING:
+    from billing.steps.close import CloseSummary
+
+PARKED_STATUS = 3
+
+
+cycles_app = typer.Typer(help="Billing cycles.", no_args_is_help=True)
+
+
+@cycles_app.command("close")
+def cycles_close(
+    context: typer.Context,
+    as_of: Annotated[
+        datetime, typer.Option(parser=parse_instant, metavar="INSTANT", help="Close what is due at this instant.")
+    ],
+    documents: Annotated[
+        bool, typer.Option("--documents/--no-documents", help="Render the invoices' documents too.")
+    ] = True,
+) -> None:
+    """Close every cycle that is due, rate it, issue its invoices; name what is missing or parked."""
+    from billing.steps.close import close
+    from billing.steps.ledger_checks import check_ledger
+    from billing.steps.render import render, unrendered
+
+    if as_of > datetime.now(UTC):
+        raise UsageError(f"{format_instant(as_of)} is in the future: nothing is closed before it is over (rule 6.3).")
+    with opened_home(context) as (home, settings), progress_shown() as progress:
+        done = close(home, as_of, progress=progress)
+        failed = render(home, unrendered(home), settings.templates, progress).failed if documents else ()
+        _say_close(done, failed)
+        check_ledger(home, settings.sql / "checks", close_no=done.close_no)
+    if done.parked:
+        raise typer.Exit(PARKED_STATUS)
+
+
+def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
+    typer.echo(f"Close {done.close_no}: {done.cycles} cycles closed, {len(done.invoices)} invoices issued.")
+    if done.invoices:
+        typer.echo(f"  {done.invoices[0]} to {done.invoices[-1]}")
+    if done.waiting.cycles:
+        through = done.waiting.complete_through
+        said = (
+            f"usage is complete through {format_instant(through)}"
+            if through
+            else "usage is complete through no instant yet"
+        )
+        errors.print(f"{done.waiting.cycles} cycles are over and wait: {said}.")
+    for source in done.waiting.awaited:
+        errors.print(f"waits for {source}", markup=False)
+    for number, problem in failed:
+        errors.print(
+            f"no document for {number}: {problem}. The invoice stands; mend the cause, then `billing invoices render`.",
+            markup=False,
+        )
+    for team in done.parked:
+        errors.print(
+            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.reason}", markup=False
+        )
+
+
+@cycles_app.command("list")
+def cycles_list(
+    context: typer.Context, team: Annotated[str | None, typer.Option(help="Only this team's.")] = None
+) -> None:
+    """Closed cycles and each team's running one, with the time zone data that bounds it."""
+    from billing.steps.cycle_listing import list_cycles
+
+    with opened_home(context) as (home, _):
+        found = list_cycles(home, team)
+    columns = ("team", "start", "end", "first day", "last day", "time zone", "state", "tzdata")
+    show_table(
+        "Cycles",
+        columns,
+        ((c.team_id, c.start, c.end, c.first_day, c.last_day, c.time_zone, c.state, c.tzdata) for c in found),
+    )
