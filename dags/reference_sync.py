@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 
+from observed import lineage
 from wiring import COMMON, home_and_settings
 
 
@@ -50,6 +51,7 @@ def reference_sync() -> None:
         params = get_current_context()["params"]
         with home_and_settings() as (home, settings):
             done = _load(home, settings, params)
+        lineage([done.source], ["reference"])
         for line in (*done.warnings, *done.tables, *(f"late: {row}" for row in done.late[:100])):
             print(line)
         if done.late:

@@ -188,6 +188,8 @@ def test_what_the_runs_did_was_counted_and_its_lineage_told(
     """From the source to the invoice and its document; after the test above."""
     told = lineage(folder)
     assert {
+        ("reference_sync.load_reference_data", "reads", str(folder / "reference")),
+        ("reference_sync.load_reference_data", "writes", "reference"),
         ("usage_ingest.ingest_usage_window", "reads", str(folder / "drop")),
         ("usage_ingest.ingest_usage_window", "writes", "usage"),
         ("cycle_close.rate_teams", "reads", "usage"),

@@ -67,6 +67,7 @@ class LoadSummary:
     late_total: int
     warnings: tuple[Finding, ...]
     tables: tuple[TableCounts, ...]
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,6 +235,7 @@ def _take(home: Home, connection: Connection, examined: Examined, started: datet
         late_total=late.total,
         warnings=tuple(examined.picture.new.warnings),
         tables=tables,
+        source=examined.picture.source,
     )
 
 
