@@ -35,6 +35,11 @@ def commands(scenario: Path) -> list[list[str]]:
                 lines.append(["reference", "load", step["folder"]])
             case "ingest":
                 lines.append(["usage", "ingest", step["file"], "--now", step["now"]])
+            case "replay":
+                lines.append(["usage", "quarantine", "replay", "--all", "--now", step["now"]])
+            case "replace":
+                replaces = ["--replaces", step["replaces"], "--correct"]
+                lines.append(["usage", "ingest", step["file"], *replaces, "--now", step["now"]])
             case "close":
                 lines.append(["usage", "ingest", "--now", step["as_of"]])
                 lines.append(["cycles", "close", "--as-of", step["as_of"]])
