@@ -33,7 +33,10 @@ pytestmark = pytest.mark.kills
 ROOT = Path(__file__).parents[2]
 SEED = 33  # nine invoices in two closes
 RANDOM_MOMENTS = 20
-IMPORTED = [f"billing.steps.{name}" for name in ("close", "ingest", "render", "export", "status", "reference")]
+IMPORTED = [
+    f"billing.steps.{name}"
+    for name in ("close", "ingest", "inspection", "render", "export", "status", "reference", "replay", "replacement")
+]
 LONG_S = 120
 
 
