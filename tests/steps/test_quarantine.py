@@ -100,8 +100,17 @@ def test_a_record_keeps_its_source_where_a_replay_holds_it(shop: Shop) -> None:
     (mine,) = list_quarantine(shop.home, select_records(sources=["portal"], reasons=["unattributed_app"]))
     assert mine.event_id == "portal"
     assert dict(count_quarantine(shop.home, ["source"])) == {("gateway",): 3, ("portal",): 3}
-    hubs = [*REFERENCE["app_hubs"], "new2,h1,2020-01-01T00:00:00Z,"]
-    shop.load(apps=[*REFERENCE["apps"], "new2,New"], app_hubs=hubs)
+    hubs = [*REFERENCE["app_hubs"], "new2,h3,2020-01-01T00:00:00Z,"]
+    team = {"teams": [*REFERENCE["teams"], "t3,c1,Team Three"], "hubs": [*REFERENCE["hubs"], "h3,Hub Three"]}
+    owned = {"apps": [*REFERENCE["apps"], "new2,New"], "app_hubs": hubs}
+    owned["hub_teams"] = [*REFERENCE["hub_teams"], "h3,t3,2020-01-01T00:00:00Z,"]
+    shop.load(**team, **owned)
+    assert replay(shop.home, select_records(sources=["portal"]), NOW).quarantined == 1
+    (again,) = list_quarantine(shop.home, select_records(reasons=["no_subscription"]))
+    assert (again.source, again.file, str(again.place)) == ("portal", "portal.csv", "4:0:3")
+    assert [q.batch_no for q in show(shop.home, again.place, NOW).history] == [2, 3, 4]
+    bought = [*REFERENCE["subscriptions"], "free3,t3,free,2026-07-01T00:00:00Z,UTC,,,"]
+    shop.load(**team, **owned, subscriptions=bought)
     assert replay(shop.home, select_records(sources=["portal"]), NOW).accepted == 1
 
 

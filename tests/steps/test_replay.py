@@ -210,19 +210,17 @@ def test_a_replay_says_nothing_of_completeness(shop: Shop) -> None:
 
 
 def test_of_two_that_claim_one_id_the_first_that_came_stands(shop: Shop) -> None:
-    """Also where a replay has quarantined it again meanwhile, under a larger batch number."""
+    """Also where a replay has quarantined it again meanwhile, under a larger batch number than the second one's."""
     shop.load(apis=[api for api in REFERENCE["apis"] if not api.startswith("translate")], unit_rates=[], unit_prices=[])
-    shop.ingest("e1,2026-07-05T10:00:00Z,new,translate,1,,", now="08-02")
+    for quantity in (1, 2):
+        shop.ingest(f"e1,2026-07-05T10:00:00Z,new,translate,{quantity},,", now="08-02")
     shop.load()
-    replay(shop.home, ALL, NOW)
-    shop.ingest("e1,2026-07-05T10:00:00Z,new,translate,2,,", now="08-02")
-    assert [(q.batch_no, q.reason) for q in list_quarantine(shop.home)] == [
-        (2, "unattributed_app"),
-        (3, "unattributed_app"),
-    ]
+    replay(shop.home, Selection(batches=(1,)), NOW)
+    waiting = [(q.batch_no, q.reason) for q in list_quarantine(shop.home)]
+    assert waiting == [(2, "unknown_api"), (3, "unattributed_app")]
     shop.load(**NEW_APP)
     done = replay(shop.home, ALL, NOW)
-    assert done.outcomes == {("unattributed_app", "accepted"): 1, ("unattributed_app", "conflicting_duplicate"): 1}
+    assert done.outcomes == {("unattributed_app", "accepted"): 1, ("unknown_api", "conflicting_duplicate"): 1}
     (event,) = events(shop)
     assert event[1] == 1_000_000
     law(shop)
