@@ -231,7 +231,7 @@ class Corrupted:
     ("wrong", "law"),
     [
         ({"reason": lambda judged: np.full_like(judged.verdicts.reason, ACCEPTED)}, "usage.team"),
-        ({"team": lambda judged: 1 - judged.verdicts.team}, "usage.owned_first"),
+        ({"team": lambda judged: 1 - judged.verdicts.team}, "usage.owned"),
     ],
 )
 def test_a_wrong_verdict_is_never_taken_whatever_reason_is_given(

@@ -1,7 +1,7 @@
 """What is expected of usage that is about to be written: nothing bad passes. A failure is a bug, never the data's.
 
-Row rules are decided record by record elsewhere; here their outcome is looked at again, by other code and in groups: a
-bound on the least and the greatest of a group is a bound on each of its records.
+Row rules are decided record by record elsewhere; here their outcome is looked at again, by other code: how many of an
+API's records break a rule, and the least and the greatest of what is bounded, which bounds every one between.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from billing.core.attribution import Owners
-from billing.intake.expectations.suite import Expected, Frames, Suite, between, limited, one_of, same
+from billing.intake.expectations.suite import Expected, Frames, Suite, between, limited, same
 from billing.intake.judging import ACCEPTED, REASONS, Reason, UsageRecords, Verdicts
 
 Int64s = npt.NDArray[np.int64]
@@ -43,12 +43,12 @@ class Acceptance:
 
 
 def accepted_suite(acceptance: Acceptance) -> tuple[Suite, Frames]:
-    """The suite, and its frames: a row a group (app, API, team) of usage, the same of corrections, and totals."""
+    """The suite, and its frames: a row an API of accepted usage, the same of corrections, and totals."""
     taken = _Taken.of(acceptance)
     corrections = taken.quantity < 0
     frames = {
-        USAGE: _groups(acceptance, taken, np.flatnonzero(~corrections)),
-        CORRECTIONS: _groups(acceptance, taken, np.flatnonzero(corrections)),
+        USAGE: _by_api(acceptance, taken, np.flatnonzero(~corrections)),
+        CORRECTIONS: _by_api(acceptance, taken, np.flatnonzero(corrections)),
         TOTALS: _totals(acceptance, taken),
     }
     unknown = () if "known_before" in frames[TOTALS] else (f"{TOTALS}.no_id_known_before",)
@@ -58,7 +58,9 @@ def accepted_suite(acceptance: Acceptance) -> tuple[Suite, Frames]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Taken:
-    """The accepted records, shapes (accepted,): codes of app and API, the team's place, instant and quantity."""
+    """The accepted records, shapes (accepted,): codes of app and API, the team's place (-1 for one that is none),
+    instant and quantity.
+    """
 
     rows: Int64s
     app: pa.DictionaryArray
@@ -66,65 +68,58 @@ class _Taken:
     team: Int64s
     at_us: Int64s
     quantity: Int64s
-    names_event: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, acceptance: Acceptance) -> _Taken:
         records, rows = acceptance.records, np.flatnonzero(acceptance.verdicts.reason == ACCEPTED)
-        index = pa.array(rows)
+        index, team = pa.array(rows), acceptance.verdicts.team[rows]
         return cls(
             rows=rows,
             app=records.app_id.take(index).dictionary_encode(),
             api=records.api.take(index).dictionary_encode(),
-            team=acceptance.verdicts.team[rows],
+            team=np.where((team >= 0) & (team < len(acceptance.owners.team_ids)), team, -1),
             at_us=records.occurred_at_us[rows],
             quantity=records.quantity_micro[rows],
-            names_event=pc.not_equal(records.corrects.take(index), "").to_numpy(zero_copy_only=False),
         )
 
 
-def _groups(acceptance: Acceptance, taken: _Taken, rows: Int64s) -> pd.DataFrame:
-    """A row a group: what its records are of, and the least and the greatest of what is bounded."""
-    keys = {"app": taken.app.indices, "api": taken.api.indices, "team": pa.array(taken.team)}
-    values = {"at_us": taken.at_us, "quantity": taken.quantity, "names_event": taken.names_event.astype(np.int8)}
-    table = pa.table({**keys, **{name: pa.array(value) for name, value in values.items()}}).take(pa.array(rows))
-    wanted = [(name, function) for name in values for function in ("min", "max")]
-    grouped = table.group_by(list(keys)).aggregate([*wanted, ("team", "count")]).to_pandas()
-    return _described(acceptance, taken, grouped)
+def _by_api(acceptance: Acceptance, taken: _Taken, rows: Int64s) -> pd.DataFrame:
+    """A row an API: how many of its records break a rule, and the least and the greatest of what is bounded."""
+    wrong = _wrong(acceptance, taken, rows)
+    bounded = {"us": taken.at_us[rows], "micro": taken.quantity[rows]}
+    api = taken.api.indices.take(pa.array(rows))
+    table = pa.table({"api": api, **{name: pa.array(values) for name, values in (wrong | bounded).items()}})
+    wanted = [*((name, "sum") for name in wrong), *((name, end) for name in bounded for end in ("min", "max"))]
+    found = table.group_by("api").aggregate(wanted).to_pandas()
+    found = found.rename(columns={f"{name}_sum": name for name in wrong})
+    limits = {"now_us": acceptance.now_us, "limit_micro": MAGNITUDE_MAX_MICRO, "low_limit_micro": -MAGNITUDE_MAX_MICRO}
+    names = taken.api.dictionary.to_pylist()
+    labels = [f"API {names[code]}" for code in found["api"]]
+    labelled: pd.DataFrame = found.assign(**limits).set_axis(labels).drop(columns="api")
+    return labelled
 
 
-def _described(acceptance: Acceptance, taken: _Taken, grouped: pd.DataFrame) -> pd.DataFrame:
-    owners = acceptance.owners
-    app_names, api_names = taken.app.dictionary.to_pylist(), taken.api.dictionary.to_pylist()
-    team = grouped["team"].to_numpy()
-    is_team = (team >= 0) & (team < len(owners.team_ids))
-    team = np.where(is_team, team, -1)
+def _wrong(acceptance: Acceptance, taken: _Taken, rows: Int64s) -> dict[str, npt.NDArray[np.int8]]:
+    """By rule, 1 for each record that breaks it. A correction is of its event's team, whoever owns the app by now."""
+    owners, team, at_us = acceptance.owners, taken.team[rows], taken.at_us[rows]
     place = {app: number for number, app in enumerate(owners.app_ids)}
-    app = np.array([place.get(name, -1) for name in app_names], dtype=np.int64)[grouped["app"]]
-    has_app = np.array([bool(name) for name in app_names], dtype=bool)[grouped["app"]]
-    first, last = grouped["at_us_min"].to_numpy(), grouped["at_us_max"].to_numpy()
-    pairs = zip(grouped["app"].tolist(), grouped["api"].tolist(), strict=True)
-    names = [f"app {app_names[app] or '(none)'}, API {api_names[api]}" for app, api in pairs]
-    return pd.DataFrame(
-        {
-            "records": grouped["team_count"].to_numpy(),
-            "api_is_known": np.array([name in acceptance.apis for name in api_names], dtype=bool)[grouped["api"]],
-            "app_is_known": ~has_app | (app >= 0),
-            "team_is_known": is_team,
-            "first_is_owned": ~has_app | (is_team & (owners.team_at(app, first) == team)),
-            "last_is_owned": ~has_app | (is_team & (owners.team_at(app, last) == team)),
-            "first_is_funded": owners.had_subscription(team, first),
-            "first_us": first,
-            "last_us": last,
-            "now_us": np.full(len(grouped), acceptance.now_us),
-            "least_micro": grouped["quantity_min"].to_numpy(),
-            "most_micro": grouped["quantity_max"].to_numpy(),
-            "limit_micro": np.full(len(grouped), MAGNITUDE_MAX_MICRO),
-            "least_limit_micro": np.full(len(grouped), -MAGNITUDE_MAX_MICRO),
-            "names_event_least": grouped["names_event_min"].to_numpy(),
-        },
-        index=names,
-    )
+    app_names, api_names = taken.app.dictionary.to_pylist(), taken.api.dictionary.to_pylist()
+    app_code, api_code = (codes.indices.to_numpy(zero_copy_only=False)[rows] for codes in (taken.app, taken.api))
+    app = np.array([place.get(name, -1) for name in app_names], dtype=np.int64)[app_code]
+    has_app = np.array([bool(name) for name in app_names], dtype=bool)[app_code]
+    known = np.array([name in acceptance.apis for name in api_names], dtype=bool)[api_code]
+    corrects = acceptance.records.corrects.take(pa.array(taken.rows[rows]))
+    names_no_event = pc.equal(corrects, "").to_numpy(zero_copy_only=False)
+    found = {
+        "unknown_api": ~known,
+        "unknown_app": has_app & (app < 0),
+        "no_team": team < 0,
+        "not_owned": has_app & (owners.team_at(app, at_us) != team),
+        "not_funded": ~owners.had_subscription(team, at_us),
+        "names_an_event": ~names_no_event,
+        "names_no_event": names_no_event,
+    }
+    return {name: where.astype(np.int8) for name, where in found.items()}
 
 
 def _totals(acceptance: Acceptance, taken: _Taken) -> pd.DataFrame:
@@ -169,40 +164,39 @@ def _each(frame: str, *expectations: tuple[str, tuple[str, dict[str, object]], s
     )
 
 
-def _true(column: str) -> tuple[str, dict[str, object]]:
-    return one_of(column, [True])
+def _none(column: str) -> tuple[str, dict[str, object]]:
+    return between(column, 0, 0)
 
 
 _BOTH = (
-    ("api", _true("api_is_known"), "the API is in the reference data (2.4)"),
-    ("app", _true("app_is_known"), "the app is in the reference data, or blank (1.2)"),
-    ("team", _true("team_is_known"), "a team owns it (2.4)"),
-    ("not_in_future", limited("last_us", "now_us"), "it occurred by the ingest's `now` (2.4)"),
+    ("api", _none("unknown_api"), "the API is in the reference data (2.4)"),
+    ("app", _none("unknown_app"), "the app is in the reference data, or blank (1.2)"),
+    ("team", _none("no_team"), "a team owns it (2.4)"),
+    ("not_in_future", limited("us_max", "now_us"), "it occurred by the ingest's `now` (2.4)"),
 )
 _EXPECTATIONS = (
     *_each(
         USAGE,
         *_BOTH,
-        ("owned_first", _true("first_is_owned"), "the first was used while the app belonged to the team (1.2)"),
-        ("owned_last", _true("last_is_owned"), "the last was used while the app belonged to the team (1.2)"),
-        ("funded", _true("first_is_funded"), "the team had bought a subscription by then (2.4)"),
-        ("above_zero", between("least_micro", 1, None), "quantities are above 0 (2.3)"),
-        ("not_too_much", limited("most_micro", "limit_micro"), "quantities are at most 10^12 units"),
+        ("owned", _none("not_owned"), "its app belonged to the team when it was used (1.2)"),
+        ("funded", _none("not_funded"), "the team had bought a subscription by then (2.4)"),
+        ("corrects_nothing", _none("names_an_event"), "only what takes back names another event (2.3)"),
+        ("above_zero", between("micro_min", 1, None), "quantities are above 0 (2.3)"),
+        ("not_too_much", limited("micro_max", "limit_micro"), "quantities are at most 10^12 units"),
     ),
     *_each(
         CORRECTIONS,
         *_BOTH,
-        ("names_its_event", between("names_event_least", 1, 1), "each names the event that it corrects (2.3)"),
-        ("below_zero", between("most_micro", None, -1), "quantities are below 0 (2.3)"),
-        ("not_too_much", limited("least_limit_micro", "least_micro"), "quantities are at least -10^12 units"),
+        ("names_its_event", _none("names_no_event"), "each names the event that it corrects (2.3)"),
+        ("not_too_much", limited("low_limit_micro", "micro_min"), "quantities are at least -10^12 units"),
     ),
     *_each(
         TOTALS,
         ("every_record_counted", same("records", "accounted_for"), "records = accepted + rejected (2.4)"),
         ("every_id_once", same("accepted", "distinct_ids"), "no id is accepted twice (2.2)"),
-        ("no_id_known_before", between("known_before", 0, 0), "no id was accepted by an earlier batch (2.2)"),
-        ("no_blank_id", between("blank_ids", 0, 0), "no id is blank (2.4)"),
-        ("nothing_missing", between("nulls", 0, 0), "no text is missing"),
-        ("nothing_malformed", between("malformed", 0, 0), "instants and quantities are well formed (2.4)"),
+        ("no_id_known_before", _none("known_before"), "no id was accepted by an earlier batch (2.2)"),
+        ("no_blank_id", _none("blank_ids"), "no id is blank (2.4)"),
+        ("nothing_missing", _none("nulls"), "no text is missing"),
+        ("nothing_malformed", _none("malformed"), "instants and quantities are well formed (2.4)"),
     ),
 )
