@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
 from billing.core.errors import NotFound
 from billing.core.instants import format_us, to_us
@@ -22,6 +22,11 @@ class KnownSource:
     name: str
     kind: str
     location: str
+
+
+def _taken_from(source: str) -> ColumnElement[bool]:
+    """Batches that count and that the source delivered: no replay and no replacement, whatever it is called."""
+    return and_(batches.c.state == "committed", batches.c.kind == "delivery", batches.c.source == source)
 
 
 def active(connection: Connection) -> list[str]:
@@ -60,15 +65,15 @@ def retire(connection: Connection, name: str, at: datetime, why: str) -> None:
 
 def was_ever_taken(connection: Connection, source: str) -> bool:
     """Whether some window of the source was taken."""
-    windows = select(batches.c.batch_no).where(batches.c.source == source, batches.c.window_start_us.is_not(None))
-    return connection.execute(windows.where(batches.c.state == "committed").limit(1)).first() is not None
+    windows = select(batches.c.batch_no).where(_taken_from(source), batches.c.window_start_us.is_not(None))
+    return connection.execute(windows.limit(1)).first() is not None
 
 
 def files_taken(connection: Connection, source: str) -> frozenset[tuple[str, int, int]]:
     """Files of a source that committed batches hold or that were set aside: (name, bytes, arrival in microseconds)."""
     columns = (batch_files.c.name, batch_files.c.bytes, batch_files.c.arrived_at_us)
     query = select(*columns).join(batches, batches.c.batch_no == batch_files.c.batch_no)
-    query = query.where(batches.c.state == "committed", batches.c.source == source)
+    query = query.where(_taken_from(source))
     held = connection.execute(query.where(batch_files.c.arrived_at_us.is_not(None)))
     aside = select(files_set_aside.c.name, files_set_aside.c.bytes, files_set_aside.c.arrived_at_us)
     set_aside = connection.execute(aside.where(files_set_aside.c.source == source))
@@ -78,7 +83,7 @@ def files_taken(connection: Connection, source: str) -> frozenset[tuple[str, int
 def extracts_after(connection: Connection, source: str, since: datetime) -> list[tuple[str, str]]:
     """Name and SHA-256 of the files of a source's windows that ended after an instant, in the order they were taken."""
     query = select(batch_files.c.name, batch_files.c.sha256).join(batches, batches.c.batch_no == batch_files.c.batch_no)
-    query = query.where(batches.c.state == "committed", batches.c.source == source)
+    query = query.where(_taken_from(source))
     late = query.where(batches.c.window_end_us > to_us(since)).order_by(batch_files.c.batch_no, batch_files.c.file_no)
     return [(row.name, row.sha256) for row in connection.execute(late)]
 
