@@ -30,7 +30,7 @@ also say where usage and reference data come from, and numbers for what is expec
     queries = "reference"                # default: the shipped sql/extract/reference
 
     [expectations]
-    rows_per_window_max = 1000000
+    volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
 Paths in the file are relative to the home.
 """

@@ -63,7 +63,7 @@ def keep(home: Home, run: str, subject: str, *, why: str = HOSTILE) -> None:
         at=datetime(2026, 8, 1, tzinfo=UTC),
         expectations=9,
         failed=[failure],
-        page=home.checks.put_bytes(f"<!DOCTYPE html><p>the page of {run}</p>".encode(), ".html"),
+        page=validations.keep_page(home.checks, f"<!DOCTYPE html><p>the page of {run}</p>".encode()),
         accepted_why=why,
     )
     with home.database.write() as connection:

@@ -19,4 +19,4 @@ def check_page(home: Home, number: int) -> bytes:
     """The Data Docs page of a check: one HTML file that needs nothing else. Raises ``NotFound``."""
     with home.database.read() as connection:
         found = validations.read(connection, number)
-    return home.checks.read(found.page_path, found.page_sha256)
+    return validations.read_page(home.checks, found)

@@ -28,7 +28,7 @@ from billing.steps.batch import Also, Judged
 from billing.steps.ingest import Occasion
 from billing.store import log, source_windows, validations
 from billing.store.home import Home
-from billing.store.validations import PAGE_SUFFIX, NewValidation
+from billing.store.validations import NewValidation
 
 COMMAND = "command"
 """The run of what is done by hand, without Airflow."""
@@ -126,7 +126,7 @@ def kept(
         at=datetime.now(UTC),
         expectations=seen.expectations,
         failed=[{name: getattr(each, name) for name in each.__slots__} for each in seen.failures],
-        page=home.checks.put_bytes(seen.page, PAGE_SUFFIX),
+        page=validations.keep_page(home.checks, seen.page),
         close_no=close_no,
         accepted_why=accepted_why,
     )

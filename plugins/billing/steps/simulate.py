@@ -31,6 +31,7 @@ def simulate(
     """Run the scenario's steps in ``home`` (which is new) and write the outputs into ``out``.
 
     With ``templates`` every invoice is rendered, into ``out/documents``. Returns whether any team is parked at the end.
+    Nothing is inspected: nobody is there to be asked whether an anomaly is right.
     """
     steps = read_steps(scenario)
     home.create()

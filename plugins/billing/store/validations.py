@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,11 @@ from sqlalchemy import Connection, Row, insert, select
 
 from billing.core.errors import NotFound
 from billing.core.instants import to_us
-from billing.store.files import Stored
+from billing.store.files import Stored, WriteOnce
 from billing.store.log import canonical
 from billing.store.tables import batches, validations
 
-PAGE_SUFFIX = ".html"
+_PAGE_SUFFIX = ".html.gz"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +24,7 @@ class NewValidation:
     """What came of a suite, as it is kept.
 
     ``run`` is ``dag_id/run_id``, or ``command``. ``failed`` has for each expectation that does not hold its name,
-    severity, expected, observed and advice, all text. ``page`` is where ``Home.checks`` keeps the page.
+    severity, expected, observed and advice, all text. ``page`` is what ``keep_page`` kept.
     """
 
     suite: str
@@ -62,6 +63,18 @@ class Validation:
         if all(failure["severity"] != "critical" for failure in self.failed):
             return "warned"
         return "accepted" if self.accepted_why else "stopped"
+
+
+def keep_page(checks: WriteOnce, page: bytes) -> Stored:
+    """Keep a page (HTML) in ``Home.checks``, a fifth of its size. The same page twice is one file."""
+    return checks.put_bytes(gzip.compress(page, mtime=0), _PAGE_SUFFIX)
+
+
+def read_page(checks: WriteOnce, validation: Validation) -> bytes:
+    """The page of a validation, HTML. Raises ``ConservationBroken`` where it was changed, ``NotFound`` where it is
+    missing.
+    """
+    return gzip.decompress(checks.read(validation.page_path, validation.page_sha256))
 
 
 def write(connection: Connection, new: NewValidation, batch_no: int | None = None) -> None:

@@ -65,7 +65,7 @@ def check(number: int, reader: ReaderDep) -> HTMLResponse:
     with _home() as home:
         found = _found(home, number)
         _demand(reader.may_see(found.run))
-        page = home.checks.read(found.page_path, found.page_sha256)
+        page = validations.read_page(home.checks, found)
     return HTMLResponse(page, headers=dict(HEADERS))
 
 
