@@ -70,8 +70,9 @@ make_venv() {
     if [ -x .venv/bin/python ] && [ "$(cat $STAMP 2>/dev/null)" = "$(made_from)" ]; then return; fi
     find_uv || { fetch_uv && find_uv; } || die "the uv that was fetched does not run."
     say "making .venv (about 1.5 GB; a minute or two the first time)"
+    # Compiled once here, where some environments would compile anew in every process.
     # shellcheck disable=SC2046  # no word at all where a terminal shows the progress
-    "$uv" sync --frozen --all-groups $(quiet) || sync_by_pip
+    "$uv" sync --frozen --all-groups --compile-bytecode $(quiet) || sync_by_pip
     made_from >$STAMP
     if ! command -v pdftoppm >/dev/null; then
         { can_install && install poppler-utils; } ||
