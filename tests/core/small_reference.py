@@ -10,7 +10,7 @@ import pandas as pd
 from billing.core.cycles import cycles_from, first_start_us
 from billing.core.drawdown import Draw
 from billing.core.rating import Rated, rate
-from billing.core.reference import FOREVER_US, NO_TOKENS, TABLES, Column, ColumnKind, Reference
+from billing.core.reference import BLANK, FOREVER_US, NO_TOKENS, TABLES, Column, ColumnKind, Reference
 from billing.core.spans import NOTHING_USED, Opening
 from billing.core.streams import TeamPlan
 from billing.core.terms import Terms, subscriptions_of
@@ -43,7 +43,7 @@ def _cell(column: Column, text: str) -> object:
         case ColumnKind.MICRO:
             return micro(text) if text else NO_TOKENS
         case ColumnKind.WHOLE:
-            return int(text)
+            return int(text) if text else BLANK
 
 
 def frames_of(tables: Mapping[str, Sequence[Mapping[str, str]]]) -> Reference:
@@ -68,7 +68,14 @@ class SmallReference:
 
     def __init__(self) -> None:
         self.tables: dict[str, list[dict[str, str]]] = {name: [] for name in TABLES}
-        self.add("seller", legal_name="Seller", country="FR", invoice_prefix="INV", time_zone="Europe/Paris")
+        self.add(
+            "seller",
+            legal_name="Seller",
+            country="FR",
+            vat_id="FR40303265045",
+            invoice_prefix="INV",
+            time_zone="Europe/Paris",
+        )
         self.team("t1", country="FR")
 
     def add(self, table: str, **cells: str) -> None:

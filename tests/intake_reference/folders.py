@@ -48,6 +48,7 @@ _SMALL: Rows = {
     "capacity_grants": [["k1", "s-capacity", "assets", "10", EARLY, LATE]],
     "payment_methods": [["pm1", "c1", "stripe", "tok_1", "visa", "4242", "2030-01"]],
     "tax_rates": [["FR", "2014-01-01", "20"], ["FI", "2024-09-01", "25.5"]],
+    "exchange_rates": [["JPY", "2025-01-01", "162.5"]],
 }
 
 
@@ -57,8 +58,8 @@ def small() -> Rows:
 
 
 def header(table: str) -> list[str]:
-    """The names of the columns."""
-    return [column.name for column in TABLES[table].columns]
+    """The names of the columns that every file has."""
+    return [column.name for column in TABLES[table].columns if not column.optional]
 
 
 def csv_text(table: str, rows: list[list[str]]) -> str:

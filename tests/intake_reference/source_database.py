@@ -23,7 +23,7 @@ _TYPES = {
 }
 _SOURCE = MetaData()
 _TABLES = {
-    name: Table(name, _SOURCE, *(Column(c.name, _TYPES[c.kind]) for c in table.columns))
+    name: Table(name, _SOURCE, *(Column(c.name, _TYPES[c.kind]) for c in table.columns if not c.optional))
     for name, table in TABLES.items()
 }
 
@@ -42,7 +42,7 @@ def make_source(url: str, rows: Mapping[str, Sequence[Sequence[str]]]) -> Engine
 
 def add(engine: Engine, name: str, *rows: Sequence[str]) -> None:
     """Insert rows into a table and commit."""
-    columns, exact = TABLES[name].columns, engine.dialect.name != "sqlite"
+    columns, exact = [c for c in TABLES[name].columns if not c.optional], engine.dialect.name != "sqlite"
     made = [{c.name: _value(c.kind, cell, exact) for c, cell in zip(columns, row, strict=True)} for row in rows]
     with engine.begin() as connection:
         if made:

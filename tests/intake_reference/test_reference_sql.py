@@ -60,9 +60,12 @@ def said(found: ReferenceRead) -> list[str]:
 
 # --- what arrives ----------------------------------------------------------------------------------------------------
 
+QUERIED = set(TABLES) - {"exchange_rates"}
+
 
 def test_there_is_a_query_for_every_table(url: str) -> None:
-    assert sorted(path.stem for path in SHIPPED.glob("*")) == sorted(TABLES)
+    """But for exchange rates, which few sources have; a query for a table that is not there would refuse the load."""
+    assert sorted(path.stem for path in SHIPPED.glob("*")) == sorted(QUERIED)
 
 
 def test_the_shipped_queries_give_what_files_give(url: str, source: Engine, tmp_path: Path) -> None:
@@ -71,8 +74,9 @@ def test_the_shipped_queries_give_what_files_give(url: str, source: Engine, tmp_
     files, _ = read_reference_folder(write(tmp_path / "files", small()))
     assert said(found) == []
     assert found.new.warnings == []
-    assert set(found.new.tables) == set(TABLES) == set(found.staged)
-    for name, frame in files.tables.items():
+    assert set(found.new.tables) == QUERIED == set(found.staged)
+    for name in QUERIED:
+        frame = files.tables[name]
         columns = list(frame.columns)
         pair = [one.sort_values(columns, ignore_index=True) for one in (found.new.tables[name], frame)]
         pd.testing.assert_frame_equal(*pair, obj=name)

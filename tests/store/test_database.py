@@ -312,21 +312,14 @@ def test_settings_have_defaults_and_refuse_what_makes_no_sense(home: Home) -> No
 def test_foreign_keys_are_kept_on_both(home: Home) -> None:
     from sqlalchemy.exc import IntegrityError
 
-    from billing.store.tables import documents
+    from billing.store.tables import invoice_lines
 
-    row = {
-        "number": "INV-2026-000001",
-        "kind": "pdf",
-        "sha256": "",
-        "bytes": 0,
-        "path": "",
-        "bundle": "",
-        "versions": "",
-    }
+    amounts = {"charged_units": 1, "unit_price_micro": 1, "net_minor": 1}
+    row = {"number": "INV-2026-000001", "line_no": 1, "api": "a", **amounts}
 
     def write() -> None:
         with home.database.write() as connection:
-            connection.execute(insert(documents).values(**row))
+            connection.execute(insert(invoice_lines).values(**row))
 
     with pytest.raises(IntegrityError):
         write()

@@ -8,7 +8,7 @@ import pandas as pd
 from sqlalchemy import insert, select
 
 from billing.core.instants import parse_day, parse_instant_us
-from billing.core.reference import FOREVER_US, NO_TOKENS, TABLES, ColumnKind, empty_frame
+from billing.core.reference import BLANK, FOREVER_US, NO_TOKENS, TABLES, ColumnKind, empty_frame
 from billing.store.home import Home
 from billing.store.reference_history import changes, last_load, read_numbered, read_reference, write_changes
 from billing.store.tables import reference_history, reference_loads
@@ -20,7 +20,9 @@ def frame_of(table: str, *rows: tuple[object, ...]) -> pd.DataFrame:
     """A typed frame of a table from rows in the order of its columns."""
     columns = TABLES[table].columns
     types = {c.name: (object if c.kind is ColumnKind.TEXT else "int64") for c in columns}
-    return pd.DataFrame([list(row) for row in rows], columns=[c.name for c in columns], dtype=object).astype(types)
+    blanks = ["" if c.kind is ColumnKind.TEXT else BLANK for c in columns]
+    full = [[*row, *blanks[len(row) :]] for row in rows]
+    return pd.DataFrame(full, columns=[c.name for c in columns], dtype=object).astype(types)
 
 
 def load(home: Home, tables: dict[str, pd.DataFrame]) -> tuple[int, int, int]:

@@ -14,6 +14,8 @@ from billing.core.cycles import CycleSpan, local_date
 from billing.core.frames import rows
 from billing.core.instants import to_us
 from billing.core.model import Kind, Parked, ParkedReason, TaxTreatment
+from billing.core.particulars import ExchangeRates, missing_particulars
+from billing.core.parties import Parties
 from billing.core.quantity import decimal_of_micro, fits_int64, minor_digits, multiply, round_half_up, total
 from billing.core.reference import Reference
 from billing.core.tax import TaxRates, tax_on, tax_treatment
@@ -52,35 +54,49 @@ class DraftInvoice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Buyers:
-    """Who buys for which team, where, and the seller's country: what tax depends on."""
+    """Who buys for which team and where, who sells, and the rates: what an invoice's tax and particulars depend on.
 
-    seller_country: str
-    customer_by_team: Mapping[str, str]
-    country_by_customer: Mapping[str, str]
-    vat_id_by_customer: Mapping[str, str]
+    ``production`` asks for all that the law wants of a real invoice (``core.particulars``).
+    """
+
+    parties: Parties
     rates: TaxRates
+    exchange_rates: ExchangeRates
+    production: bool
 
     @classmethod
-    def from_reference(cls, reference: Reference) -> Buyers:
-        """Arrange the tables ``seller``, ``customers``, ``teams`` and ``tax_rates``."""
-        customers, teams = reference["customers"], reference["teams"]
+    def from_reference(cls, reference: Reference, *, production: bool = False) -> Buyers:
+        """Arrange what was known at one load."""
         return cls(
-            seller_country=str(reference["seller"]["country"].iloc[0]),
-            customer_by_team=dict(zip(teams["team_id"], teams["customer_id"], strict=True)),
-            country_by_customer=dict(zip(customers["customer_id"], customers["country"], strict=True)),
-            vat_id_by_customer=dict(zip(customers["customer_id"], customers["vat_id"], strict=True)),
+            parties=Parties.from_reference(reference),
             rates=TaxRates.from_reference(reference),
+            exchange_rates=ExchangeRates.from_reference(reference),
+            production=production,
         )
 
     def treatment(self, team_id: str, last_day: date) -> TaxTreatment | None:
         """The tax that an invoice to the team bears; None where no rate is in force."""
-        customer = self.customer_by_team[team_id]
+        customer_id = self.parties.customer_by_team[team_id]
         return tax_treatment(
-            seller_country=self.seller_country,
-            buyer_country=self.country_by_customer[customer],
-            buyer_vat_id=self.vat_id_by_customer[customer],
+            seller_country=self.parties.seller.country,
+            buyer_country=self.parties.country(customer_id),
+            buyer_vat_id=self.parties.vat_id(customer_id),
             last_day=last_day,
             rates=self.rates,
+        )
+
+    def missing(self, draft: DraftInvoice, last_day: date) -> tuple[str, ...]:
+        """What an invoice lacks so that it may be issued."""
+        return missing_particulars(
+            seller=self.parties.seller,
+            customer=self.parties.customer(draft.customer_id),
+            method=self.parties.payment_method(draft.subscription_id),
+            treatment=draft.tax_treatment,
+            tax=draft.tax,
+            currency=draft.currency,
+            last_day=last_day,
+            rates=self.exchange_rates,
+            production=self.production,
         )
 
 
@@ -99,17 +115,32 @@ def draft_invoices(
     for (team_id, start_us, subscription_id), mine in cast(
         Iterable[tuple[tuple[str, int, str], pd.DataFrame]], by_invoice
     ):
-        cycle = cycles[team_id, start_us]
-        treatment = buyers.treatment(team_id, local_date(cycle.time_zone, cycle.end_us - 1))
-        if treatment is None:
-            troubles.append(Parked(team_id=team_id, cycle_start_us=start_us, reason=ParkedReason.NO_TAX_RATE))
-            continue
-        draft = _draft(team_id, buyers.customer_by_team[team_id], subscription_id, cycle, mine, treatment)
-        if fits_int64(int(draft.total.scaleb(minor_digits(draft.currency)))):
+        draft, trouble = _draft_or_trouble(team_id, subscription_id, cycles[team_id, start_us], mine, buyers)
+        if draft is not None:
             drafts.append(draft)
-        else:
-            troubles.append(Parked(team_id=team_id, cycle_start_us=start_us, reason=ParkedReason.BOUND_EXCEEDED))
+        if trouble is not None:
+            troubles.append(trouble)
     return drafts, troubles
+
+
+def _draft_or_trouble(
+    team_id: str, subscription_id: str, cycle: CycleSpan, mine: pd.DataFrame, buyers: Buyers
+) -> tuple[DraftInvoice | None, Parked | None]:
+    """One of the two: the first trouble in the order of rule 3.8."""
+
+    def parked(reason: ParkedReason, detail: str = "") -> Parked:
+        return Parked(team_id=team_id, cycle_start_us=cycle.start_us, reason=reason, detail=detail)
+
+    last_day = local_date(cycle.time_zone, cycle.end_us - 1)
+    treatment = buyers.treatment(team_id, last_day)
+    if treatment is None:
+        return None, parked(ParkedReason.NO_TAX_RATE)
+    draft = _draft(team_id, buyers.parties.customer_by_team[team_id], subscription_id, cycle, mine, treatment)
+    if not fits_int64(int(draft.total.scaleb(minor_digits(draft.currency)))):
+        return None, parked(ParkedReason.BOUND_EXCEEDED)
+    if missing := buyers.missing(draft, last_day):
+        return None, parked(ParkedReason.MISSING_PARTICULARS, "; ".join(missing))
+    return draft, None
 
 
 def _draft(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
+from fractions import Fraction
 from types import MappingProxyType
 
 MICRO = 1_000_000
@@ -81,6 +82,13 @@ def round_half_up(amount: Decimal, digits: int) -> Decimal:
 def multiply(left: Decimal | int, right: Decimal) -> Decimal:
     """An exact product; more digits than 60 would raise ``decimal.Inexact`` rather than lose one."""
     return _TRAPPING.multiply(Decimal(left), right)
+
+
+def divide_half_up(amount: Decimal, divisor: Decimal, digits: int) -> Decimal:
+    """An exact quotient, rounded half away from zero to ``digits`` decimals; the divisor is above 0."""
+    exact = Fraction(amount) / Fraction(divisor) * 10**digits
+    whole = (abs(exact) * 2 + 1) // 2
+    return Decimal(int(whole) if exact >= 0 else -int(whole)).scaleb(-digits)
 
 
 def total(amounts: Iterable[Decimal], digits: int) -> Decimal:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +18,7 @@ import pandas as pd
 from billing.core.asof import Int64s
 from billing.core.capacity import CARRY_COLUMNS, count_capacity
 from billing.core.cycles import active_payg
+from billing.core.daily import days_of_invoiced
 from billing.core.drawdown import Demand, Draw, Drawn, draw_span, order_can_matter
 from billing.core.metering import NO_SIZE, meter, overflowing
 from billing.core.model import ApiBilling, Parked, ParkedReason, Subscription
@@ -31,7 +32,8 @@ DRAW_COLUMNS = ("team_id", "cycle_start_us", *Draw._fields, "charged_units", "to
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rated:
-    """Cycles rated: frames with ``CARRY_COLUMNS`` and ``DRAW_COLUMNS``, and the troubles met on the way.
+    """Cycles rated: frames with ``CARRY_COLUMNS``, ``DRAW_COLUMNS`` and ``core.daily.DAY_COLUMNS``, and the troubles
+    met on the way.
 
     Rows of a parked cycle and of those after it are still in the frames: ``without_parked`` takes them out.
     Capacity shows as ``billing = capacity`` in the carry (its closing is minus the credit) and as draws whose
@@ -40,6 +42,7 @@ class Rated:
 
     carry: pd.DataFrame
     draws: pd.DataFrame
+    days: pd.DataFrame
     troubles: tuple[Parked, ...]
 
 
@@ -57,9 +60,11 @@ def rate(terms: Terms, plans: Sequence[TeamPlan], events: pd.DataFrame, opening:
     carry, completions, troubles = _charge_units(terms, plans, rated, opening)
     draws = _draw_units(terms, plans, completions, opening.used)
     capacity_carry, capacity_draws, beyond = count_capacity(terms, plans, capacity, opening)
+    draw_frame = _draw_frame(plans, [*draws, *capacity_draws])
     return Rated(
         carry=pd.concat([carry, capacity_carry], ignore_index=True) if len(capacity_carry) else carry,
-        draws=_draw_frame(plans, [*draws, *capacity_draws]),
+        draws=draw_frame,
+        days=days_of_invoiced(terms, plans, stream, draw_frame),
         troubles=(*troubles, *beyond),
     )
 
@@ -72,7 +77,9 @@ def without_parked(rated: Rated, parked: Sequence[Parked]) -> Rated:
         limit = frame["team_id"].map(first)
         return frame[limit.isna() | (frame["cycle_start_us"] < limit)].reset_index(drop=True)
 
-    return Rated(carry=kept(rated.carry), draws=kept(rated.draws), troubles=rated.troubles) if first else rated
+    if not first:
+        return rated
+    return replace(rated, carry=kept(rated.carry), draws=kept(rated.draws), days=kept(rated.days))
 
 
 def first_troubles(troubles: Sequence[Parked]) -> list[Parked]:

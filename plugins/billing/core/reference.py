@@ -9,7 +9,7 @@ text     str (object)                 as it came; blank is ``""``
 instant  int64                        microseconds since 1970-01-01T00:00Z; a blank end is ``FOREVER_US``
 day      int64                        days since 1970-01-01 (a local date)
 micro    int64                        10^-6 of the column's unit; blank ``tokens_per_unit`` is ``NO_TOKENS``
-whole    int64                        a whole number
+whole    int64                        a whole number; a blank one, or a blank optional ``micro``, is ``BLANK``
 ======== ============================ =====================================================
 
 A **reference** is a mapping from table name to such a frame: what was known at one load.
@@ -30,6 +30,9 @@ FOREVER_US = 2**63 - 1
 NO_TOKENS = -1
 """``tokens_per_unit`` of an API that cannot be paid in tokens (rule 5.3)."""
 
+BLANK = NO_TOKENS
+"""A blank cell of an optional column of numbers: none of them can be below 0."""
+
 Reference: TypeAlias = Mapping[str, pd.DataFrame]
 
 
@@ -46,13 +49,14 @@ class ColumnKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column. ``blank`` says whether a blank cell is allowed; ``refers`` names the ``table.column`` it must exist
-    in.
+    in. A file without an ``optional`` column is one whose cells are all blank.
     """
 
     name: str
     kind: ColumnKind = ColumnKind.TEXT
     blank: bool = False
     refers: str | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,11 @@ class Table:
 
 def _text(name: str, *, blank: bool = False, refers: str | None = None) -> Column:
     return Column(name, ColumnKind.TEXT, blank, refers)
+
+
+def _further(*names: str) -> tuple[Column, ...]:
+    """Optional columns of text, after the contract's own."""
+    return tuple(Column(name, blank=True, optional=True) for name in names)
 
 
 def _instant(name: str, *, blank: bool = False) -> Column:
@@ -91,6 +100,11 @@ _SELLER = Table(
         _text("time_zone"),
         _text("iban", blank=True),
         _text("email", blank=True),
+        *_further("address_line2", "region", "registration_id", "registration_scheme"),
+        *_further("electronic_address", "electronic_address_scheme", "contact_name", "phone"),
+        *_further("bic", "creditor_id", "legal_information"),
+        Column("payment_days", ColumnKind.WHOLE, blank=True, optional=True),
+        *_further("vat_currency", "credit_note_prefix"),
     ),
 )
 _CUSTOMERS = Table(
@@ -108,6 +122,10 @@ _CUSTOMERS = Table(
         _text("vat_id", blank=True),
         _text("email", blank=True),
         _text("locale", blank=True),
+        *_further("registration_id", "registration_scheme", "electronic_address", "electronic_address_scheme"),
+        *_further("buyer_reference"),
+        Column("vat_id_checked_at", ColumnKind.INSTANT, blank=True, optional=True),
+        *_further("vat_id_check_ref"),
     ),
 )
 _TEAMS = Table(
@@ -165,6 +183,7 @@ _SUBSCRIPTIONS = Table(
         _instant("ends_at", blank=True),
         _text("currency", blank=True),
         _text("payment_method_id", blank=True),
+        *_further("purchase_order"),
     ),
 )
 _FREE_ALLOWANCES = Table(
@@ -185,6 +204,8 @@ _TOKEN_GRANTS = Table(
         _micro("tokens"),
         _instant("valid_from"),
         _instant("expires_at"),
+        Column("amount", ColumnKind.MICRO, blank=True, optional=True),
+        *_further("currency"),
     ),
 )
 _CAPACITY_GRANTS = Table(
@@ -211,11 +232,18 @@ _PAYMENT_METHODS = Table(
         _text("brand", blank=True),
         _text("last4", blank=True),
         _text("expires", blank=True),
+        *_further("mandate"),
     ),
     optional=True,
 )
 _TAX_RATES = Table(
     "tax_rates", ("country", "valid_from"), (_text("country"), Column("valid_from", ColumnKind.DAY), _micro("percent"))
+)
+_EXCHANGE_RATES = Table(
+    "exchange_rates",
+    ("currency", "valid_from"),
+    (_text("currency"), Column("valid_from", ColumnKind.DAY), _micro("rate")),
+    optional=True,
 )
 
 TABLES: Mapping[str, Table] = {
@@ -237,6 +265,7 @@ TABLES: Mapping[str, Table] = {
         _CAPACITY_GRANTS,
         _PAYMENT_METHODS,
         _TAX_RATES,
+        _EXCHANGE_RATES,
     )
 }
 """Every reference table by name, in an order in which what is referred to comes first."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from billing.core.instants import format_us, from_day, parse_day, parse_instant_us
 from billing.core.quantity import MICRO, fits_int64, format_micro, parse_micro
-from billing.core.reference import FOREVER_US, NO_TOKENS, Column, ColumnKind, Table
+from billing.core.reference import BLANK, FOREVER_US, Column, ColumnKind, Table
 from billing.intake.reference_findings import FindingList, Lines, shown
 
 UNREADABLE = -(2**63)
@@ -59,7 +59,10 @@ _BOUNDS: Mapping[tuple[str, str], _Bound] = MappingProxyType(
         ("free_allowances", "units_per_period"): _NOT_NEGATIVE,
         ("token_grants", "tokens"): _ABOVE_ZERO,
         ("capacity_grants", "quantity"): _ABOVE_ZERO,
+        ("token_grants", "amount"): _Bound(0, None, "must not be below 0, or blank where it is not known"),
         ("tax_rates", "percent"): _Bound(0, 100 * MICRO, "must be from 0 to 100"),
+        ("exchange_rates", "rate"): _ABOVE_ZERO,
+        ("seller", "payment_days"): _Bound(0, 365, "must be from 0 to 365"),
     }
 )
 """Bounds in the column's unit (10^-6 or whole): "sizes, tokens and tokens per unit not above 0, prices below 0"."""
@@ -69,7 +72,7 @@ def typed_frame(table: Table, raw: RawTable, file: str, found: FindingList) -> p
     """The frame of ``table`` with the dtypes of ``core.reference``; what is wrong with its cells goes to ``found``."""
     columns: dict[str, pd.Series] = {}
     for column in table.columns:
-        cells = raw.columns[column.name]
+        cells = raw.columns.get(column.name) or [""] * len(raw.lines)
         values: NDArray[np.generic]
         if column.kind is ColumnKind.TEXT:
             values = _text_column(table, column, cells, raw.lines, file, found)
@@ -88,7 +91,7 @@ def written(kind: ColumnKind, value: object) -> str:
     number = int(str(value))
     if number == UNREADABLE:
         return "(unreadable)"
-    if (kind is ColumnKind.INSTANT and number == FOREVER_US) or (kind is ColumnKind.MICRO and number == NO_TOKENS):
+    if (kind is ColumnKind.INSTANT and number == FOREVER_US) or (kind is not ColumnKind.DAY and number == BLANK):
         return ""
     return _WRITERS[kind](number)
 
@@ -151,7 +154,7 @@ def _integer_column(
 def _blank_value(column: Column) -> int:
     if not column.blank:
         return UNREADABLE
-    return FOREVER_US if column.kind is ColumnKind.INSTANT else NO_TOKENS
+    return FOREVER_US if column.kind is ColumnKind.INSTANT else BLANK
 
 
 def _read_cell(kind: ColumnKind, cell: str, bound: _Bound | None) -> tuple[int, str]:

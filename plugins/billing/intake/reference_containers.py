@@ -90,7 +90,7 @@ def check_header(table: Table, names: Sequence[str]) -> None:
     reasons += [
         f"lacks the column {column.name}; add it, blank where it does not apply"
         for column in table.columns
-        if column.name not in names
+        if column.name not in names and not column.optional
     ]
     if reasons:
         raise FileRefused(*reasons)

@@ -34,7 +34,7 @@ from billing.steps.reference import reference_at
 from billing.steps.telemetry import say, say_detail, warn
 from billing.store import ledger, log
 from billing.store.batches import committed, completeness, demand_lake, pinnable
-from billing.store.configuration import CLOSE_LAG_SECONDS, MAX_UNITS_PER_CYCLE, configured
+from billing.store.configuration import CLOSE_LAG_SECONDS, MAX_UNITS_PER_CYCLE, PRODUCTION, configured
 from billing.store.home import Home
 from billing.store.invoices import NewInvoice, write_invoices
 from billing.store.ledger import Close, LastClosed
@@ -173,7 +173,8 @@ def _say_rated(close_no: int, due: Mapping[str, Sequence[CycleSpan]], now_parked
             say_detail("cycle rated", close=close_no, team=team_id, cycle=format_us(cycle.start_us))
     for team in now_parked:
         cycle_start = format_us(team.cycle_start_us)
-        warn("team parked", close=close_no, team=team.team_id, cycle=cycle_start, reason=team.reason.value)
+        said = {"reason": team.reason.value} | ({"detail": team.detail} if team.detail else {})
+        warn("team parked", close=close_no, team=team.team_id, cycle=cycle_start, **said)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,6 +190,7 @@ class _Work:
     opening: Opening
     events: object
     max_units: int
+    production: bool
 
     @classmethod
     def of(cls, home: Home, connection: Connection, this: Close, shards: Sequence[int]) -> _Work:
@@ -219,6 +221,7 @@ class _Work:
             opening=ledger.read_opening(connection, shards, mine),
             events=events,
             max_units=configured(connection, MAX_UNITS_PER_CYCLE),
+            production=bool(configured(connection, PRODUCTION)),
         )
 
     def rate(self) -> tuple[Rated, list[Parked]]:
@@ -226,15 +229,15 @@ class _Work:
         rated = rate(self.terms, self.plans, self.events, self.opening)  # type: ignore[arg-type]
         if not self.due:  # before the first load there is not even a seller
             return rated, []
-        buyers = Buyers.from_reference(self.reference)
+        buyers = Buyers.from_reference(self.reference, production=self.production)
         cycles = {(team_id, c.start_us): c for team_id, mine in self.due.items() for c in mine}
-        _, untaxed = draft_invoices(rated.draws, cycles, buyers)
+        _, not_invoiceable = draft_invoices(rated.draws, cycles, buyers)
         over = rated.carry[rated.carry["charged_units"] > self.max_units]
         beyond = [
             Parked(team_id=row.team_id, cycle_start_us=int(row.cycle_start_us), reason=ParkedReason.BOUND_EXCEEDED)
             for row in rows(over)
         ]
-        now_parked = first_troubles([*rated.troubles, *untaxed, *beyond])
+        now_parked = first_troubles([*rated.troubles, *not_invoiceable, *beyond])
         _check(without_parked(rated, now_parked), cycles, buyers, self.terms)
         return rated, now_parked
 
@@ -322,7 +325,8 @@ def parked_teams(home: Home) -> tuple[Parked, ...]:
     with home.database.read() as connection:
         found = connection.execute(select(parked).order_by(parked.c.team_id)).all()
     return tuple(
-        Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason)) for r in found
+        Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason), detail=r.detail)
+        for r in found
     )
 
 

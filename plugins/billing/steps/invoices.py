@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import pandas as pd
 from sqlalchemy import Connection, Row, select
 
 from billing.core.cycles import CycleSpan
 from billing.core.errors import NotFound
+from billing.core.frames import rows as frame_rows
 from billing.core.instants import from_day, from_us
-from billing.core.model import Customer, Invoice, InvoiceLine, PaymentMethod, Seller, TaxCategory, TaxTreatment
+from billing.core.model import Invoice, InvoiceLine, InvoiceReference, TaxCategory, TaxTreatment
+from billing.core.particulars import ExchangeRates, due_date, vat_total
+from billing.core.parties import Parties
 from billing.core.quantity import decimal_of_micro
 from billing.core.reference import Reference
 from billing.steps.reference import reference_at
+from billing.steps.statements import Statements
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.tables import cycles, documents, invoice_lines, invoices
@@ -59,42 +64,46 @@ def read_invoices(home: Home, numbers: Sequence[str]) -> list[Invoice]:
             query = select(invoice_lines).where(invoice_lines.c.number.in_(some)).order_by(invoice_lines.c.line_no)
             for row in connection.execute(query):
                 lines.setdefault(row.number, []).append(row)
-    missing = [number for number in numbers if number not in heads]
-    if missing:
-        raise NotFound(f"No invoice {missing[0]} was ever issued; `billing invoices list` names them all.")
-    facts = {load: _Facts(reference_at(home, load)) for load in {row.pinned_load for row in heads.values()}}
-    return [_invoice(heads[number], lines[number], facts[heads[number].pinned_load]) for number in numbers]
+        missing = [number for number in numbers if number not in heads]
+        if missing:
+            raise NotFound(f"No invoice {missing[0]} was ever issued; `billing invoices list` names them all.")
+        references = {load: reference_at(home, load) for load in {row.pinned_load for row in heads.values()}}
+        statements = Statements.read(connection, list(heads.values()), references)
+        replaced = _replaced(connection, list(heads.values()))
+    facts = {load: Facts(reference) for load, reference in references.items()}
+    return [
+        _invoice(heads[n], lines[n], facts[heads[n].pinned_load], statements, replaced.get(heads[n].replaces))
+        for n in numbers
+    ]
 
 
-class _Facts:
-    """Names and addresses as they were known at one load."""
+class Facts:
+    """Names, addresses, sizes and rates as they were known at one load."""
 
     def __init__(self, reference: Reference) -> None:
-        self.seller = Seller(**_texts(reference["seller"].iloc[0], Seller))
-        self.customers = reference["customers"].set_index("customer_id", drop=False)
-        self.teams = reference["teams"].set_index("team_id", drop=False)
+        self.parties = Parties.from_reference(reference)
+        self.exchange_rates = ExchangeRates.from_reference(reference)
         self.apis = reference["apis"].set_index("api", drop=False)
-        self.subscriptions = reference["subscriptions"].set_index("subscription_id", drop=False)
-        self.payment_methods = reference["payment_methods"].set_index("payment_method_id", drop=False)
-        self.unit_rates = reference["unit_rates"].sort_values("valid_from")
+        self._sizes = _Sizes(reference["unit_rates"])
 
-    def payment_method(self, subscription_id: str) -> PaymentMethod | None:
-        """The stored payment method of a subscription; None where it has none that is known."""
-        method = str(self.subscriptions.loc[subscription_id, "payment_method_id"])
-        if not method or method not in self.payment_methods.index:
-            return None
-        return PaymentMethod(**_texts(self.payment_methods.loc[method], PaymentMethod))
-
-    def unit_sizes(self, api: str, cycle: CycleSpan) -> tuple[Decimal, ...]:
-        """The unit sizes in force during a cycle, in order of time."""
-        mine = self.unit_rates[(self.unit_rates["api"] == api) & (self.unit_rates["valid_from"] < cycle.end_us)]
-        before = mine[mine["valid_from"] <= cycle.start_us].tail(1)
-        sizes = [*before["unit_size"], *mine[mine["valid_from"] > cycle.start_us]["unit_size"]]
-        return tuple(decimal_of_micro(size) for size in dict.fromkeys(int(size) for size in sizes))
+    def unit_sizes(self, cycle: CycleSpan) -> dict[str, tuple[Decimal, ...]]:
+        """The unit sizes in force during a cycle, in order of time, by API."""
+        return {api: self._sizes.during(api, cycle) for api in self._sizes.by_api}
 
 
-def _texts(row: Any, noun: type) -> dict[str, Any]:
-    return {name: str(row[name]) for name in noun.__slots__}  # type: ignore[attr-defined]
+class _Sizes:
+    """Unit sizes by API: instants and sizes in order of time."""
+
+    def __init__(self, unit_rates: pd.DataFrame) -> None:
+        self.by_api: dict[str, list[tuple[int, int]]] = {}
+        for row in frame_rows(unit_rates.sort_values("valid_from")):
+            self.by_api.setdefault(row.api, []).append((int(row.valid_from), int(row.unit_size)))
+
+    def during(self, api: str, cycle: CycleSpan) -> tuple[Decimal, ...]:
+        history = self.by_api[api]
+        before = [size for valid_from, size in history if valid_from <= cycle.start_us][-1:]
+        within = [size for valid_from, size in history if cycle.start_us < valid_from < cycle.end_us]
+        return tuple(decimal_of_micro(size) for size in dict.fromkeys([*before, *within]))
 
 
 def _own_cycle() -> Any:
@@ -107,38 +116,61 @@ def _heads(connection: Connection, numbers: Sequence[str]) -> Sequence[Row[Any]]
     return connection.execute(query).all()
 
 
-def _invoice(head: Row[Any], lines: Sequence[Row[Any]], facts: _Facts) -> Invoice:
+def _replaced(connection: Connection, heads: Sequence[Row[Any]]) -> dict[str, InvoiceReference]:
+    """The invoices that others took the place of, by number."""
+    names = [head.replaces for head in heads if head.replaces]
+    query = select(invoices.c.number, invoices.c.issue_day).where(invoices.c.number.in_(names))
+    return {
+        row.number: InvoiceReference(number=row.number, issue_date=from_day(row.issue_day))
+        for row in connection.execute(query)
+    }
+
+
+def _invoice(
+    head: Row[Any],
+    lines: Sequence[Row[Any]],
+    facts: Facts,
+    statements: Statements,
+    preceding: InvoiceReference | None,
+) -> Invoice:
     span = CycleSpan(head.cycle_start_us, head.cycle_end_us, head.time_zone, head.payg_subscription_id or None)
-    currency = head.currency
+    cycle, currency, sizes, seller = span.describe(), head.currency, facts.unit_sizes(span), facts.parties.seller
+    method = facts.parties.payment_method(head.subscription_id)
+    issued_on, tax = from_day(head.issue_day), from_minor(head.tax_minor, currency)
     return Invoice(
         number=head.number,
         issued_at=from_us(head.issued_at_us),
-        issue_date=from_day(head.issue_day),
-        seller=facts.seller,
-        customer=Customer(**_texts(facts.customers.loc[head.customer_id], Customer)),
+        issue_date=issued_on,
+        seller=seller,
+        customer=facts.parties.customer(head.customer_id),
         team_id=head.team_id,
-        team_name=str(facts.teams.loc[head.team_id, "name"]),
+        team_name=facts.parties.team_name[head.team_id],
         subscription_id=head.subscription_id,
-        cycle=span.describe(),
+        cycle=cycle,
         currency=currency,
-        lines=tuple(_line(line, span, currency, facts) for line in lines),
+        lines=tuple(_line(line, currency, sizes, facts.apis) for line in lines),
         net=from_minor(head.net_minor, currency),
         tax_treatment=TaxTreatment(
             category=TaxCategory(head.tax_category), percent=decimal_of_micro(head.tax_percent_micro)
         ),
-        tax=from_minor(head.tax_minor, currency),
+        tax=tax,
         total=from_minor(head.total_minor, currency),
-        payment_method=facts.payment_method(head.subscription_id),
+        payment_method=method,
+        due_date=due_date(issued_on, seller, method),
+        purchase_order=facts.parties.purchase_order(head.subscription_id),
+        vat_total=vat_total(tax, currency, seller, cycle.period_last_day, facts.exchange_rates),
+        preceding=preceding,
+        statement=statements.of(head, sizes, facts.apis),
     )
 
 
-def _line(row: Row[Any], cycle: CycleSpan, currency: str, facts: _Facts) -> InvoiceLine:
+def _line(row: Row[Any], currency: str, sizes: Mapping[str, tuple[Decimal, ...]], apis: pd.DataFrame) -> InvoiceLine:
     return InvoiceLine(
         line_no=row.line_no,
         api=row.api,
-        api_name=str(facts.apis.loc[row.api, "name"]),
-        usage_unit=str(facts.apis.loc[row.api, "usage_unit"]),
-        unit_sizes=facts.unit_sizes(row.api, cycle),
+        api_name=str(apis.loc[row.api, "name"]),
+        usage_unit=str(apis.loc[row.api, "usage_unit"]),
+        unit_sizes=sizes.get(row.api, ()),
         charged_units=row.charged_units,
         unit_price=decimal_of_micro(row.unit_price_micro),
         net=from_minor(row.net_minor, currency),

@@ -109,8 +109,8 @@ class _Causes:
     def of_invoice(self, invoice: Any, were: Buyers, are: Buyers) -> Iterator[Version]:
         """The rows that may have changed the tax of one invoice."""
         team_id = invoice.team_id
-        customers = {were.customer_by_team[team_id], are.customer_by_team[team_id]}
-        countries = {buyers.country_by_customer.get(one) for buyers in (were, are) for one in customers}
+        customers = {buyers.parties.customer_by_team[team_id] for buyers in (were, are)}
+        countries = {buyers.parties.country_of(one) for buyers in (were, are) for one in customers}
         yield from self.seller
         yield from (self.teams_by_id[one] for one in (team_id,) if one in self.teams_by_id)
         yield from (self.customers[one] for one in sorted(customers) if one in self.customers)

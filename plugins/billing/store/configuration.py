@@ -9,9 +9,10 @@ from billing.store.tables import configuration
 
 CLOSE_LAG_SECONDS = "close_lag_seconds"
 MAX_UNITS_PER_CYCLE = "max_units_per_cycle"
-DEFAULTS = {CLOSE_LAG_SECONDS: "3600", MAX_UNITS_PER_CYCLE: str(2**62)}
+PRODUCTION = "production"
+DEFAULTS = {CLOSE_LAG_SECONDS: "3600", MAX_UNITS_PER_CYCLE: str(2**62), PRODUCTION: "0"}
 """Rule 3.4: one hour, twice the half hour by which usage may lag. Rule 3.8: the bound on one API's charged units in a
-cycle.
+cycle. ``production`` is 1 where invoices are real: what the law wants of them must be there (``core.particulars``).
 """
 
 

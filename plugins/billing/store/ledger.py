@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, desc, func, insert, select, update
 
 from billing.core.cycles import CycleSpan, day_of, local_date
+from billing.core.frames import rows
 from billing.core.instants import day_number
 from billing.core.model import Kind, Parked
 from billing.core.rating import Rated
 from billing.core.spans import Opening, Used
 from billing.store.database import insert_rows
-from billing.store.tables import carry, close_shards, closes, cycles, draws, parked
+from billing.store.tables import carry, close_shards, closes, cycles, draws, parked, usage_days
 
 OPEN, RATED, ISSUED = "open", "rated", "issued"
 """A close is open until all its shards are rated, rated until its invoices are issued; so are its cycles (rule 6.7)."""
@@ -114,6 +117,7 @@ def write_rated(
     insert_rows(connection, carry, rated.carry.to_dict("records"))
     records = rated.draws.astype(object).where(rated.draws.notna(), None).to_dict("records")
     insert_rows(connection, draws, records)
+    insert_rows(connection, usage_days, [_days_row(row) for row in rows(rated.days)])
 
 
 def write_parked(
@@ -130,6 +134,7 @@ def write_parked(
             "team_id": p.team_id,
             "cycle_start_us": p.cycle_start_us,
             "reason": p.reason.value,
+            "detail": p.detail,
             "close_no": close.close_no,
             "shard": shard_by_team[p.team_id],
         }
@@ -204,6 +209,12 @@ def _grants_used(connection: Connection, where: ColumnElement[bool]) -> dict[str
 def _close(row: Row[tuple[object, ...]]) -> Close:
     fields = ("close_no", "state", "as_of_us", "due_through_us", "pinned_batch", "pinned_load", "shards")
     return Close(**{name: getattr(row, name) for name in fields})
+
+
+def _days_row(row: Any) -> dict[str, object]:
+    quantities = json.dumps(row.quantities_micro, separators=(",", ":"))
+    names = ("team_id", "cycle_start_us", "api", "first_day", "late_micro")
+    return {name: getattr(row, name) for name in names} | {"quantities": quantities}
 
 
 def _cycle_row(close: Close, shard: int, team_id: str, cycle: CycleSpan) -> dict[str, object]:

@@ -314,7 +314,22 @@ parked = Table(
     _text("reason"),
     _whole("close_no"),
     _whole("shard"),
+    _text("detail", server_default=""),
 )
+
+usage_days = Table(
+    "usage_days",
+    metadata,
+    _text("team_id", primary_key=True),
+    _whole("cycle_start_us", primary_key=True, autoincrement=False),
+    _text("api", primary_key=True),
+    _whole("first_day"),
+    _text("quantities"),
+    _whole("late_micro"),
+)
+"""Actual usage by UTC day of cycles that are invoiced, as their statements show it (rule 6.6): ``quantities`` is a JSON
+list of 10^-6, one a day from ``first_day`` on; what was late is told apart.
+"""
 
 invoices = Table(
     "invoices",
@@ -337,9 +352,14 @@ invoices = Table(
     _whole("issue_day"),
     _whole("close_no", index=True),
     _whole("pinned_load"),
+    _whole("revision", server_default="1"),
+    _text("replaces", server_default=""),
     UniqueConstraint("prefix", "year", "sequence"),
-    UniqueConstraint("team_id", "cycle_start_us", "subscription_id"),
+    UniqueConstraint("team_id", "cycle_start_us", "subscription_id", "revision"),
 )
+"""``revision`` counts the invoices of one cycle and subscription: each later one ``replaces`` the one before, which a
+credit note gave back whole.
+"""
 
 invoice_lines = Table(
     "invoice_lines",
@@ -352,10 +372,55 @@ invoice_lines = Table(
     _whole("net_minor"),
 )
 
+credit_notes = Table(
+    "credit_notes",
+    metadata,
+    _text("number", primary_key=True),
+    _text("prefix"),
+    _whole("year"),
+    _whole("sequence"),
+    Column("invoice_number", CodePointText, ForeignKey("invoices.number"), nullable=False, index=True),
+    _text("reason"),
+    _whole("net_minor"),
+    _whole("tax_minor"),
+    _whole("total_minor"),
+    _whole("issued_at_us"),
+    _whole("issue_day"),
+    UniqueConstraint("prefix", "year", "sequence"),
+)
+"""What gives an invoice back, whole or in part (rule 6.4), in its currency and at its tax rate; amounts are above 0."""
+
+credit_note_lines = Table(
+    "credit_note_lines",
+    metadata,
+    Column("number", CodePointText, ForeignKey("credit_notes.number"), primary_key=True),
+    _whole("line_no", primary_key=True, autoincrement=False),
+    _whole("invoice_line_no"),
+    _whole("charged_units"),
+    _whole("unit_price_micro"),
+    _whole("net_minor"),
+    _whole("by_amount"),
+)
+"""``charged_units`` x ``unit_price_micro`` of a line of the invoice; ``by_amount`` is 1 where an amount was given back
+rather than units (1 x the amount).
+"""
+
+period_locks = Table(
+    "period_locks",
+    metadata,
+    _whole("lock_no", primary_key=True, autoincrement=False),
+    _whole("through_day"),
+    _whole("at_us"),
+    _text("reason"),
+)
+"""Nothing is issued with a date up to and including ``through_day`` of the newest row. Taking a lock back is a row
+too.
+"""
+
 documents = Table(
     "documents",
     metadata,
-    Column("number", CodePointText, ForeignKey("invoices.number"), primary_key=True),
+    _text("number", primary_key=True),
     _text("kind", primary_key=True),
     _text("sha256"),
     _whole("bytes"),
@@ -363,3 +428,4 @@ documents = Table(
     _text("bundle"),
     _text("versions"),
 )
+"""Files of an invoice, a credit note or a run, by the number that it has."""

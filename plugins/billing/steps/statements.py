@@ -1,0 +1,196 @@
+"""The usage statements of invoices: how usage became units, day by day, and what balances are left (rule 6.6).
+
+Put together from the ledger and from what their close had pinned, so that a rerun at any later date says the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Connection, Row, func, select
+
+from billing.core.balances import balances_at
+from billing.core.frames import rows
+from billing.core.instants import from_day, from_us
+from billing.core.model import UNFUNDED, ApiBilling, Balance, DailyUsage, Kind, Statement, StatementLine
+from billing.core.quantity import decimal_of_micro
+from billing.core.reference import FOREVER_US, Reference
+from billing.core.spans import Used
+from billing.core.terms import Terms
+from billing.store.tables import carry, cycles, draws, usage_days
+
+SOURCES = (Kind.FREE.value, Kind.TOKEN_FLEX.value, Kind.FLEX.value, Kind.PAYG.value, UNFUNDED)
+"""Where units come from, in the order in which sources pay (rule 5.1)."""
+
+_NAMED_AT_ONCE = 500
+_Key = tuple[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statements:
+    """All that the statements of some invoices need, read at once. Rows are by team and start of the cycle."""
+
+    carry: Mapping[_Key, Sequence[Row[Any]]]
+    draws: Mapping[_Key, Sequence[Row[Any]]]
+    days: Mapping[_Key, Sequence[Row[Any]]]
+    taken: Mapping[str, Sequence[Any]]
+    terms: Mapping[int, Terms]
+
+    @classmethod
+    def read(cls, connection: Connection, heads: Sequence[Row[Any]], references: Mapping[int, Reference]) -> Statements:
+        """Read for invoices (rows with team_id and pinned_load), by what was known at their loads."""
+        teams = sorted({head.team_id for head in heads})
+        terms = {
+            load: Terms.from_reference(reference, [head.team_id for head in heads if head.pinned_load == load])
+            for load, reference in references.items()
+        }
+        held = {s.subscription_id for one in terms.values() for team in one.teams.values() for s in team.subscriptions}
+        return cls(
+            carry=_by_cycle(connection, carry, teams),
+            draws=_by_cycle(connection, draws, teams),
+            days=_by_cycle(connection, usage_days, teams),
+            taken=_taken(connection, sorted(held)),
+            terms=terms,
+        )
+
+    def of(self, head: Row[Any], sizes: Mapping[str, tuple[Decimal, ...]], apis: pd.DataFrame) -> Statement:
+        """The statement of one invoice. ``sizes``: unit sizes in force in its cycle by API; ``apis``: the reference's
+        table by ``api``.
+        """
+        key = (head.team_id, head.cycle_start_us)
+        days = {row.api: row for row in self.days.get(key, ())}
+        lines = [_rated_line(row, self.draws.get(key, ()), head, sizes, apis) for row in self._rated(key)]
+        lines += [_unrated_line(days[api], apis) for api in sorted(days) if _billing(apis, api) is ApiBilling.UNRATED]
+        return Statement(
+            lines=tuple(lines),
+            daily=tuple(_daily(days[line.api], apis) for line in lines if line.api in days),
+            balances=tuple(self._balances(head, apis)),
+        )
+
+    def _rated(self, key: _Key) -> list[Row[Any]]:
+        mine = [row for row in self.carry.get(key, ()) if row.billing == ApiBilling.RATED.value]
+        return sorted(mine, key=lambda row: row.api)
+
+    def _balances(self, head: Row[Any], apis: pd.DataFrame) -> Iterable[Balance]:
+        """At the cycle's last instant, counting what closed cycles had drawn once this one was closed."""
+        team = self.terms[head.pinned_load].teams.get(head.team_id)
+        if team is None:
+            return
+        used = self._used(head, [s.subscription_id for s in team.subscriptions])
+        for row in rows(balances_at({head.team_id: team}, used, head.cycle_end_us - 1)):
+            yield Balance(
+                source=Kind(row.source),
+                subscription_id=row.subscription_id,
+                grant_id=row.grant_id,
+                api=row.api,
+                api_name=_name(apis, row.api) if row.api else "",
+                granted=decimal_of_micro(row.granted_micro),
+                available=decimal_of_micro(row.available_micro),
+                ends_at=None if row.ends_at_us == FOREVER_US else from_us(row.ends_at_us),
+                refreshes_at=None if row.refreshes_at_us == FOREVER_US else from_us(row.refreshes_at_us),
+            )
+
+    def _used(self, head: Row[Any], subscriptions: Iterable[str]) -> Used:
+        free: dict[tuple[str, str, int], int] = defaultdict(int)
+        granted: dict[str, int] = defaultdict(int)
+        for row in (row for one in subscriptions for row in self.taken.get(one, ())):
+            if row.close_no > head.close_no or row.cycle_end_us > head.cycle_end_us:
+                continue
+            if row.grant_id:
+                granted[row.grant_id] += int(row.tokens)
+            elif row.source == Kind.FREE.value:
+                free[row.subscription_id, row.api, row.period_start_us] += int(row.units)
+        return Used(free_units=dict(free), granted_micro=dict(granted))
+
+
+def _by_cycle(connection: Connection, table: Any, teams: Sequence[str]) -> dict[_Key, list[Row[Any]]]:
+    found: dict[_Key, list[Row[Any]]] = defaultdict(list)
+    for low in range(0, len(teams), _NAMED_AT_ONCE):
+        query = select(table).where(table.c.team_id.in_(teams[low : low + _NAMED_AT_ONCE]))
+        for row in connection.execute(query):
+            found[row.team_id, row.cycle_start_us].append(row)
+    return found
+
+
+def _taken(connection: Connection, subscriptions: Sequence[str]) -> dict[str, list[Any]]:
+    """What each cycle took of balances, by subscription: whichever team the subscription belonged to then."""
+    key = (draws.c.subscription_id, draws.c.source, draws.c.api, draws.c.period_start_us, draws.c.grant_id)
+    of_cycle = (cycles.c.cycle_end_us, cycles.c.close_no)
+    sums = (func.sum(draws.c.charged_units).label("units"), func.sum(draws.c.tokens_micro).label("tokens"))
+    own = (cycles.c.team_id == draws.c.team_id) & (cycles.c.cycle_start_us == draws.c.cycle_start_us)
+    query = select(*key, *of_cycle, *sums).join(cycles, own).where(draws.c.source != Kind.PAYG.value)
+    query = query.group_by(*key, *of_cycle)
+    found: dict[str, list[Any]] = defaultdict(list)
+    for low in range(0, len(subscriptions), _NAMED_AT_ONCE):
+        for row in connection.execute(
+            query.where(draws.c.subscription_id.in_(subscriptions[low : low + _NAMED_AT_ONCE]))
+        ):
+            found[row.subscription_id].append(row)
+    return found
+
+
+def _rated_line(
+    row: Row[Any],
+    drawn: Sequence[Row[Any]],
+    head: Row[Any],
+    sizes: Mapping[str, tuple[Decimal, ...]],
+    apis: pd.DataFrame,
+) -> StatementLine:
+    mine = [draw for draw in drawn if draw.api == row.api and draw.source in SOURCES]
+    by_source = {source: sum(d.charged_units for d in mine if d.source == source) for source in SOURCES}
+    return StatementLine(
+        api=row.api,
+        api_name=_name(apis, row.api),
+        usage_unit=str(apis.loc[row.api, "usage_unit"]),
+        billing=ApiBilling.RATED,
+        unit_sizes=sizes.get(row.api, ()),
+        opening=decimal_of_micro(row.opening_micro),
+        usage=decimal_of_micro(row.usage_micro),
+        late_usage=decimal_of_micro(row.late_usage_micro),
+        units=tuple((source, units) for source, units in by_source.items() if units),
+        invoiced_units=sum(
+            d.charged_units for d in mine if d.source == Kind.PAYG.value and d.subscription_id == head.subscription_id
+        ),
+        closing=decimal_of_micro(row.closing_micro),
+    )
+
+
+def _unrated_line(row: Row[Any], apis: pd.DataFrame) -> StatementLine:
+    nothing = Decimal(0)
+    return StatementLine(
+        api=row.api,
+        api_name=_name(apis, row.api),
+        usage_unit=str(apis.loc[row.api, "usage_unit"]),
+        billing=ApiBilling.UNRATED,
+        unit_sizes=(),
+        opening=nothing,
+        usage=decimal_of_micro(sum(json.loads(row.quantities)) + row.late_micro),
+        late_usage=decimal_of_micro(row.late_micro),
+        units=(),
+        invoiced_units=0,
+        closing=nothing,
+    )
+
+
+def _daily(row: Row[Any], apis: pd.DataFrame) -> DailyUsage:
+    return DailyUsage(
+        api=row.api,
+        api_name=_name(apis, row.api),
+        usage_unit=str(apis.loc[row.api, "usage_unit"]),
+        first_day=from_day(row.first_day),
+        quantities=tuple(decimal_of_micro(micro) for micro in json.loads(row.quantities)),
+    )
+
+
+def _name(apis: pd.DataFrame, api: str) -> str:
+    return str(apis.loc[api, "name"])
+
+
+def _billing(apis: pd.DataFrame, api: str) -> ApiBilling:
+    return ApiBilling(str(apis.loc[api, "billing"]))
