@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-import pandas as pd
 from sqlalchemy import Connection, Row, select
 
 from billing.core.cycles import CycleSpan
 from billing.core.errors import NotFound
-from billing.core.frames import rows as frame_rows
 from billing.core.instants import from_day, from_us
-from billing.core.model import Invoice, InvoiceLine, InvoiceReference, TaxCategory, TaxTreatment
-from billing.core.particulars import ExchangeRates, due_date, vat_total
-from billing.core.parties import Parties
+from billing.core.invoicing import DraftInvoice, DraftLine
+from billing.core.issuing import Facts, invoice_of
+from billing.core.model import Invoice, InvoiceReference, TaxCategory, TaxTreatment
 from billing.core.quantity import decimal_of_micro
-from billing.core.reference import Reference
 from billing.steps.reference import reference_at
 from billing.steps.statements import Statements
 from billing.store.home import Home
@@ -70,40 +66,11 @@ def read_invoices(home: Home, numbers: Sequence[str]) -> list[Invoice]:
         references = {load: reference_at(home, load) for load in {row.pinned_load for row in heads.values()}}
         statements = Statements.read(connection, list(heads.values()), references)
         replaced = _replaced(connection, list(heads.values()))
-    facts = {load: Facts(reference) for load, reference in references.items()}
+    facts = {load: Facts.from_reference(reference) for load, reference in references.items()}
     return [
         _invoice(heads[n], lines[n], facts[heads[n].pinned_load], statements, replaced.get(heads[n].replaces))
         for n in numbers
     ]
-
-
-class Facts:
-    """Names, addresses, sizes and rates as they were known at one load."""
-
-    def __init__(self, reference: Reference) -> None:
-        self.parties = Parties.from_reference(reference)
-        self.exchange_rates = ExchangeRates.from_reference(reference)
-        self.apis = reference["apis"].set_index("api", drop=False)
-        self._sizes = _Sizes(reference["unit_rates"])
-
-    def unit_sizes(self, cycle: CycleSpan) -> dict[str, tuple[Decimal, ...]]:
-        """The unit sizes in force during a cycle, in order of time, by API."""
-        return {api: self._sizes.during(api, cycle) for api in self._sizes.by_api}
-
-
-class _Sizes:
-    """Unit sizes by API: instants and sizes in order of time."""
-
-    def __init__(self, unit_rates: pd.DataFrame) -> None:
-        self.by_api: dict[str, list[tuple[int, int]]] = {}
-        for row in frame_rows(unit_rates.sort_values("valid_from")):
-            self.by_api.setdefault(row.api, []).append((int(row.valid_from), int(row.unit_size)))
-
-    def during(self, api: str, cycle: CycleSpan) -> tuple[Decimal, ...]:
-        history = self.by_api[api]
-        before = [size for valid_from, size in history if valid_from <= cycle.start_us][-1:]
-        within = [size for valid_from, size in history if cycle.start_us < valid_from < cycle.end_us]
-        return tuple(decimal_of_micro(size) for size in dict.fromkeys([*before, *within]))
 
 
 def _own_cycle() -> Any:
@@ -133,47 +100,41 @@ def _invoice(
     statements: Statements,
     preceding: InvoiceReference | None,
 ) -> Invoice:
-    span = CycleSpan(head.cycle_start_us, head.cycle_end_us, head.time_zone, head.payg_subscription_id or None)
-    cycle, currency, sizes, seller = span.describe(), head.currency, facts.unit_sizes(span), facts.parties.seller
-    method = facts.parties.payment_method(head.subscription_id)
-    issued_on, tax = from_day(head.issue_day), from_minor(head.tax_minor, currency)
-    return Invoice(
+    return invoice_of(
+        _draft(head, lines),
+        facts,
         number=head.number,
         issued_at=from_us(head.issued_at_us),
-        issue_date=issued_on,
-        seller=seller,
-        customer=facts.parties.customer(head.customer_id),
+        issued_on=from_day(head.issue_day),
+        preceding=preceding,
+        statement=statements.of(head, facts.apis),
+    )
+
+
+def _draft(head: Row[Any], lines: Sequence[Row[Any]]) -> DraftInvoice:
+    """The draft that an invoice was issued from."""
+    currency = head.currency
+    return DraftInvoice(
         team_id=head.team_id,
-        team_name=facts.parties.team_name[head.team_id],
+        customer_id=head.customer_id,
         subscription_id=head.subscription_id,
-        cycle=cycle,
+        cycle=CycleSpan(head.cycle_start_us, head.cycle_end_us, head.time_zone, head.payg_subscription_id or None),
         currency=currency,
-        lines=tuple(_line(line, currency, sizes, facts.apis) for line in lines),
+        lines=tuple(
+            DraftLine(
+                api=line.api,
+                charged_units=line.charged_units,
+                unit_price_micro=line.unit_price_micro,
+                net=from_minor(line.net_minor, currency),
+            )
+            for line in lines
+        ),
         net=from_minor(head.net_minor, currency),
         tax_treatment=TaxTreatment(
             category=TaxCategory(head.tax_category), percent=decimal_of_micro(head.tax_percent_micro)
         ),
-        tax=tax,
+        tax=from_minor(head.tax_minor, currency),
         total=from_minor(head.total_minor, currency),
-        payment_method=method,
-        due_date=due_date(issued_on, seller, method),
-        purchase_order=facts.parties.purchase_order(head.subscription_id),
-        vat_total=vat_total(tax, currency, seller, cycle.period_last_day, facts.exchange_rates),
-        preceding=preceding,
-        statement=statements.of(head, sizes, facts.apis),
-    )
-
-
-def _line(row: Row[Any], currency: str, sizes: Mapping[str, tuple[Decimal, ...]], apis: pd.DataFrame) -> InvoiceLine:
-    return InvoiceLine(
-        line_no=row.line_no,
-        api=row.api,
-        api_name=str(apis.loc[row.api, "name"]),
-        usage_unit=str(apis.loc[row.api, "usage_unit"]),
-        unit_sizes=sizes.get(row.api, ()),
-        charged_units=row.charged_units,
-        unit_price=decimal_of_micro(row.unit_price_micro),
-        net=from_minor(row.net_minor, currency),
     )
 
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import pandas as pd
 from sqlalchemy import Connection, Row, func, select
 
 from billing.core.balances import balances_at
+from billing.core.cycles import CycleSpan
 from billing.core.frames import rows
 from billing.core.instants import from_day, from_us
+from billing.core.issuing import ApiFacts
 from billing.core.model import UNFUNDED, ApiBilling, Balance, DailyUsage, Kind, Statement, StatementLine
 from billing.core.quantity import decimal_of_micro
 from billing.core.reference import FOREVER_US, Reference
@@ -59,17 +60,16 @@ class Statements:
             terms=terms,
         )
 
-    def of(self, head: Row[Any], sizes: Mapping[str, tuple[Decimal, ...]], apis: pd.DataFrame) -> Statement:
-        """The statement of one invoice. ``sizes``: unit sizes in force in its cycle by API; ``apis``: the reference's
-        table by ``api``.
-        """
+    def of(self, head: Row[Any], apis: Mapping[str, ApiFacts]) -> Statement:
+        """The statement of one invoice; ``apis`` as they were known at its load."""
         key = (head.team_id, head.cycle_start_us)
         days = {row.api: row for row in self.days.get(key, ())}
-        lines = [_rated_line(row, self.draws.get(key, ()), head, sizes, apis) for row in self._rated(key)]
-        lines += [_unrated_line(days[api], apis) for api in sorted(days) if _billing(apis, api) is ApiBilling.UNRATED]
+        lines = [_rated_line(row, self.draws.get(key, ()), head, apis[row.api]) for row in self._rated(key)]
+        unrated = [api for api in sorted(days) if apis[api].billing is ApiBilling.UNRATED]
+        lines += [_unrated_line(days[api], apis[api]) for api in unrated]
         return Statement(
             lines=tuple(lines),
-            daily=tuple(_daily(days[line.api], apis) for line in lines if line.api in days),
+            daily=tuple(_daily(days[line.api], apis[line.api]) for line in lines if line.api in days),
             balances=tuple(self._balances(head, apis)),
         )
 
@@ -77,7 +77,7 @@ class Statements:
         mine = [row for row in self.carry.get(key, ()) if row.billing == ApiBilling.RATED.value]
         return sorted(mine, key=lambda row: row.api)
 
-    def _balances(self, head: Row[Any], apis: pd.DataFrame) -> Iterable[Balance]:
+    def _balances(self, head: Row[Any], apis: Mapping[str, ApiFacts]) -> Iterable[Balance]:
         """At the cycle's last instant, counting what closed cycles had drawn once this one was closed."""
         team = self.terms[head.pinned_load].teams.get(head.team_id)
         if team is None:
@@ -89,7 +89,7 @@ class Statements:
                 subscription_id=row.subscription_id,
                 grant_id=row.grant_id,
                 api=row.api,
-                api_name=_name(apis, row.api) if row.api else "",
+                api_name=apis[row.api].name if row.api else "",
                 granted=decimal_of_micro(row.granted_micro),
                 available=decimal_of_micro(row.available_micro),
                 ends_at=None if row.ends_at_us == FOREVER_US else from_us(row.ends_at_us),
@@ -135,21 +135,16 @@ def _taken(connection: Connection, subscriptions: Sequence[str]) -> dict[str, li
     return found
 
 
-def _rated_line(
-    row: Row[Any],
-    drawn: Sequence[Row[Any]],
-    head: Row[Any],
-    sizes: Mapping[str, tuple[Decimal, ...]],
-    apis: pd.DataFrame,
-) -> StatementLine:
+def _rated_line(row: Row[Any], drawn: Sequence[Row[Any]], head: Row[Any], api: ApiFacts) -> StatementLine:
+    cycle = CycleSpan(head.cycle_start_us, head.cycle_end_us, head.time_zone, None)
     mine = [draw for draw in drawn if draw.api == row.api and draw.source in SOURCES]
     by_source = {source: sum(d.charged_units for d in mine if d.source == source) for source in SOURCES}
     return StatementLine(
         api=row.api,
-        api_name=_name(apis, row.api),
-        usage_unit=str(apis.loc[row.api, "usage_unit"]),
+        api_name=api.name,
+        usage_unit=api.usage_unit,
         billing=ApiBilling.RATED,
-        unit_sizes=sizes.get(row.api, ()),
+        unit_sizes=api.sizes_in(cycle),
         opening=decimal_of_micro(row.opening_micro),
         usage=decimal_of_micro(row.usage_micro),
         late_usage=decimal_of_micro(row.late_usage_micro),
@@ -161,12 +156,12 @@ def _rated_line(
     )
 
 
-def _unrated_line(row: Row[Any], apis: pd.DataFrame) -> StatementLine:
+def _unrated_line(row: Row[Any], api: ApiFacts) -> StatementLine:
     nothing = Decimal(0)
     return StatementLine(
         api=row.api,
-        api_name=_name(apis, row.api),
-        usage_unit=str(apis.loc[row.api, "usage_unit"]),
+        api_name=api.name,
+        usage_unit=api.usage_unit,
         billing=ApiBilling.UNRATED,
         unit_sizes=(),
         opening=nothing,
@@ -178,19 +173,11 @@ def _unrated_line(row: Row[Any], apis: pd.DataFrame) -> StatementLine:
     )
 
 
-def _daily(row: Row[Any], apis: pd.DataFrame) -> DailyUsage:
+def _daily(row: Row[Any], api: ApiFacts) -> DailyUsage:
     return DailyUsage(
         api=row.api,
-        api_name=_name(apis, row.api),
-        usage_unit=str(apis.loc[row.api, "usage_unit"]),
+        api_name=api.name,
+        usage_unit=api.usage_unit,
         first_day=from_day(row.first_day),
         quantities=tuple(decimal_of_micro(micro) for micro in json.loads(row.quantities)),
     )
-
-
-def _name(apis: pd.DataFrame, api: str) -> str:
-    return str(apis.loc[api, "name"])
-
-
-def _billing(apis: pd.DataFrame, api: str) -> ApiBilling:
-    return ApiBilling(str(apis.loc[api, "billing"]))
