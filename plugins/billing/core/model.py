@@ -42,6 +42,7 @@ class ParkedReason(StrEnum):
     NO_TAX_RATE = "no_tax_rate"
     BOUND_EXCEEDED = "bound_exceeded"
     MISSING_PARTICULARS = "missing_particulars"
+    INVALID_INVOICE = "invalid_invoice"
 
 
 class InvoiceType(StrEnum):

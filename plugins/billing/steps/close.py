@@ -18,7 +18,7 @@ from billing.core import checks
 from billing.core.cycles import CycleSpan, cycles_from, first_start_us
 from billing.core.errors import DataRefused, Finding
 from billing.core.frames import rows
-from billing.core.instants import format_us, from_us, to_us
+from billing.core.instants import day_number, format_us, from_us, to_us
 from billing.core.invoicing import Buyers, draft_invoices, in_issue_order, issue_date
 from billing.core.model import Kind, Parked, ParkedReason
 from billing.core.rating import Rated, first_troubles, rate, without_parked
@@ -29,6 +29,7 @@ from billing.core.terms import Terms, subscriptions_of
 from billing.core.zones import TZDATA_VERSION
 from billing.steps import commit_points
 from billing.steps.awaited import Awaited, awaited
+from billing.steps.e_invoices import not_valid
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import reference_at
 from billing.steps.telemetry import say, say_detail, warn
@@ -36,8 +37,9 @@ from billing.store import ledger, log
 from billing.store.batches import committed, completeness, demand_lake, pinnable
 from billing.store.configuration import CLOSE_LAG_SECONDS, MAX_UNITS_PER_CYCLE, PRODUCTION, configured
 from billing.store.home import Home
-from billing.store.invoices import NewInvoice, write_invoices
+from billing.store.invoices import NewInvoice, last_issue_us, write_invoices
 from billing.store.ledger import Close, LastClosed
+from billing.store.period_locks import demand_open
 from billing.store.reference_history import last_load
 from billing.store.tables import invoices, parked
 from billing.store.usage_table import SHARDS, shard_of
@@ -66,15 +68,22 @@ class CloseSummary:
     waiting: Waiting
 
 
-def close(home: Home, as_of: datetime, *, assume_complete: bool = False, progress: Progress = silent) -> CloseSummary:
-    """Close every cycle that is due at ``as_of``, in this process."""
+def close(
+    home: Home,
+    as_of: datetime,
+    *,
+    assume_complete: bool = False,
+    e_invoices: bool = True,
+    progress: Progress = silent,
+) -> CloseSummary:
+    """Close every cycle that is due at ``as_of``, in this process. For ``e_invoices`` see ``rate_shards``."""
     waiting = None
     while True:
         close_no, waiting = open_close(home, as_of, assume_complete=assume_complete)
         pending = pending_shards(home, close_no)
         for done, group in enumerate(pending):
             progress("rating shards", done, len(pending))
-            rate_shards(home, close_no, group)
+            rate_shards(home, close_no, group, e_invoices=e_invoices)
         progress("rating shards", len(pending), len(pending))
         issue(home, close_no)
         summary = summarise(home, close_no, waiting)
@@ -101,12 +110,28 @@ def open_close(home: Home, as_of: datetime, *, assume_complete: bool = False) ->
             )
         demand_lake(home, connection)
         new = _new_close(connection, last, as_of_us, assume_complete)
+        _demand_issuable(home, connection, new)
         values = {"tzdata": TZDATA_VERSION, "version": version("carryover"), "opened_at_us": to_us(datetime.now(UTC))}
         fields = {name: getattr(new, name) for name in Close.__slots__}
         ledger.open_close(connection, fields | values)
         waiting = _waiting(home, connection, new)
     commit_points.reached(commit_points.CLOSE_OPENED)
     return new.close_no, waiting
+
+
+def _demand_issuable(home: Home, connection: Connection, new: Close) -> None:
+    """Refuse an ``as_of`` with which nothing may be issued: in a locked month, or before what was issued by hand (rule
+    6.3: the issue instant never goes back).
+    """
+    issued_us = last_issue_us(connection)
+    if issued_us is not None and new.as_of_us < issued_us:
+        raise DataRefused(
+            f"An invoice was issued at {format_us(issued_us)}, and none is issued with an earlier instant (rule 6.3): "
+            "close as of that instant or a later one."
+        )
+    if new.pinned_load:
+        zone = reference_at(home, new.pinned_load)["seller"]["time_zone"].iloc[0]
+        demand_open(connection, day_number(issue_date(from_us(new.as_of_us), zone)))
 
 
 def _new_close(connection: Connection, last: Close | None, as_of_us: int, assume_complete: bool) -> Close:
@@ -143,15 +168,19 @@ def pending_shards(home: Home, close_no: int, *, at_least: int = 1, rows_at_once
     return [sorted(group) for group in groups]
 
 
-def rate_shards(home: Home, close_no: int, shards: Sequence[int]) -> int:
-    """Rate every due cycle of the teams of these shards; returns how many cycles. One transaction, once per shard."""
+def rate_shards(home: Home, close_no: int, shards: Sequence[int], *, e_invoices: bool = True) -> int:
+    """Rate every due cycle of the teams of these shards; returns how many cycles. One transaction, once per shard.
+
+    With ``e_invoices`` every invoice is checked by the rules of EN 16931 before anything is written, and a team whose
+    invoice breaks one is parked; without, only by what the law and this house ask for.
+    """
     with home.database.read() as connection:
         this = ledger.read_close(connection, close_no)
         todo = sorted(set(shards) - ledger.rated_shards(connection, close_no))
         if not todo:
             return 0
         work = _Work.of(home, connection, this, todo)
-    rated, now_parked = work.rate()
+    rated, now_parked = work.rate(e_invoices)
     kept = without_parked(rated, now_parked)
     due = work.cycles_before(now_parked)
     with home.database.exclusive("rating") as connection:
@@ -161,7 +190,7 @@ def rate_shards(home: Home, close_no: int, shards: Sequence[int]) -> int:
             ledger.write_parked(connection, this, todo, now_parked, work.shard_by_team)
             ledger.finish_shards(connection, close_no, work.shard_rows(due))
     if overtaken:  # another run of this close was faster with some of them: rate what is left
-        return rate_shards(home, close_no, todo)
+        return rate_shards(home, close_no, todo, e_invoices=e_invoices)
     commit_points.reached(commit_points.CLOSE_SHARDS_RATED)
     _say_rated(close_no, due, now_parked)
     return sum(map(len, due.values()))
@@ -182,6 +211,7 @@ class _Work:
     """All that the rating of some shards reads: nothing but what the close pinned."""
 
     shards: Sequence[int]
+    as_of_us: int
     reference: Reference
     terms: Terms
     due: Mapping[str, Sequence[CycleSpan]]
@@ -213,6 +243,7 @@ class _Work:
         )
         return cls(
             shards=shards,
+            as_of_us=this.as_of_us,
             reference=reference,
             terms=terms,
             due=due,
@@ -224,20 +255,21 @@ class _Work:
             production=bool(configured(connection, PRODUCTION)),
         )
 
-    def rate(self) -> tuple[Rated, list[Parked]]:
+    def rate(self, e_invoices: bool) -> tuple[Rated, list[Parked]]:
         """Rate, find what must be parked, and check the laws on what is left."""
         rated = rate(self.terms, self.plans, self.events, self.opening)  # type: ignore[arg-type]
         if not self.due:  # before the first load there is not even a seller
             return rated, []
         buyers = Buyers.from_reference(self.reference, production=self.production)
         cycles = {(team_id, c.start_us): c for team_id, mine in self.due.items() for c in mine}
-        _, not_invoiceable = draft_invoices(rated.draws, cycles, buyers)
+        drafts, not_invoiceable = draft_invoices(rated.draws, cycles, buyers)
+        invalid = not_valid(drafts, self.reference, from_us(self.as_of_us)) if e_invoices else []
         over = rated.carry[rated.carry["charged_units"] > self.max_units]
         beyond = [
             Parked(team_id=row.team_id, cycle_start_us=int(row.cycle_start_us), reason=ParkedReason.BOUND_EXCEEDED)
             for row in rows(over)
         ]
-        now_parked = first_troubles([*rated.troubles, *not_invoiceable, *beyond])
+        now_parked = first_troubles([*rated.troubles, *not_invoiceable, *beyond, *invalid])
         _check(without_parked(rated, now_parked), cycles, buyers, self.terms)
         return rated, now_parked
 
@@ -289,6 +321,7 @@ def _issue(connection: Connection, this: Close, reference: Reference) -> None:
     if cycles:
         seller = reference["seller"].iloc[0]
         day = issue_date(as_of, seller["time_zone"])
+        demand_open(connection, day_number(day))
         drafts, troubles = draft_invoices(
             ledger.close_draws(connection, this.close_no, Kind.PAYG), cycles, Buyers.from_reference(reference)
         )

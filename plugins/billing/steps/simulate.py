@@ -30,15 +30,16 @@ def simulate(
 ) -> bool:
     """Run the scenario's steps in ``home`` (which is new) and write the outputs into ``out``.
 
-    With ``templates`` every invoice is rendered, into ``out/documents``. Returns whether any team is parked at the end.
-    Nothing is inspected: nobody is there to be asked whether an anomaly is right.
+    With ``templates`` every invoice is checked as an e-invoice and rendered, into ``out/documents``. Returns whether
+    any team is parked at the end. Nothing is inspected: nobody is there to be asked whether an anomaly is right.
     """
     steps = read_steps(scenario)
     home.create()
     _demand_new(home)
     for number, step in enumerate(steps, start=1):
         progress(f"step {number} of {len(steps)}: {step['do']}", number - 1, len(steps))
-        result = _RUN[str(step["do"])](home, scenario, {**step, "number": number}, out)
+        more = {"number": number, "documents": templates is not None}
+        result = _RUN[str(step["do"])](home, scenario, {**step, **more}, out)
         if isinstance(result, CloseSummary) and templates is not None:
             render_close(home, result.close_no, templates)
     progress("writing outputs", len(steps), len(steps))
@@ -87,7 +88,7 @@ def _ingest(home: Home, scenario: Path, step: Step, out: Path) -> None:
 
 
 def _close(home: Home, scenario: Path, step: Step, out: Path) -> CloseSummary:
-    return close(home, _instant(step["as_of"]), assume_complete=True)
+    return close(home, _instant(step["as_of"]), assume_complete=True, e_invoices=bool(step["documents"]))
 
 
 def _balances(home: Home, scenario: Path, step: Step, out: Path) -> None:
