@@ -67,9 +67,14 @@ def rated_shards(connection: Connection, close_no: int) -> set[int]:
     return set(connection.execute(select(close_shards.c.shard).where(close_shards.c.close_no == close_no)).scalars())
 
 
-def last_closed(connection: Connection, shards: Iterable[int] | None = None) -> dict[str, LastClosed]:
-    """The last closed cycle of every team (of some shards) that has one."""
-    newest = select(cycles.c.team_id, func.max(cycles.c.cycle_start_us).label("start")).where(cycles.c.state == ISSUED)
+def last_closed(
+    connection: Connection, shards: Iterable[int] | None = None, *, ended_by_us: int | None = None
+) -> dict[str, LastClosed]:
+    """The last closed cycle of every team (of some shards) that has one; of those that end by ``ended_by_us`` only,
+    where it is given.
+    """
+    mine = _closed_by(ended_by_us)
+    newest = select(cycles.c.team_id, func.max(cycles.c.cycle_start_us).label("start")).where(mine)
     if shards is not None:
         newest = newest.where(cycles.c.shard.in_(list(shards)))
     last = newest.group_by(cycles.c.team_id).subquery()
@@ -82,13 +87,20 @@ def last_closed(connection: Connection, shards: Iterable[int] | None = None) -> 
     }
 
 
-def read_opening(connection: Connection, shards: Iterable[int] | None, grant_subscriptions: Sequence[str]) -> Opening:
-    """Where closed cycles left the teams of some shards (all where None).
+def read_opening(
+    connection: Connection,
+    shards: Iterable[int] | None,
+    grant_subscriptions: Sequence[str],
+    *,
+    ended_by_us: int | None = None,
+) -> Opening:
+    """Where closed cycles (those that end by ``ended_by_us``, where it is given) left the teams of some shards (all
+    where None).
 
     Carry-over is that of each team's last closed cycle; draws are summed over every closed cycle that drew on the
     subscriptions, whichever team they belonged to then.
     """
-    mine = [cycles.c.state == ISSUED] + ([] if shards is None else [cycles.c.shard.in_(list(shards))])
+    mine = [_closed_by(ended_by_us)] + ([] if shards is None else [cycles.c.shard.in_(list(shards))])
     newest = (
         select(cycles.c.team_id, func.max(cycles.c.cycle_start_us).label("start"))
         .where(*mine)
@@ -98,7 +110,7 @@ def read_opening(connection: Connection, shards: Iterable[int] | None, grant_sub
     last = and_(carry.c.team_id == newest.c.team_id, carry.c.cycle_start_us == newest.c.start)
     rows = connection.execute(select(carry.c.team_id, carry.c.api, carry.c.closing_micro).join(newest, last))
     carried = {(row.team_id, row.api): int(row.closing_micro) for row in rows if row.closing_micro}
-    return Opening(carry_micro=carried, used=_used(connection, grant_subscriptions))
+    return Opening(carry_micro=carried, used=_used(connection, grant_subscriptions, _closed_by(ended_by_us)))
 
 
 def write_rated(
@@ -187,13 +199,19 @@ def used_of_grants(connection: Connection) -> dict[str, int]:
     return _grants_used(connection, draws.c.grant_id != "")
 
 
-def _used(connection: Connection, subscriptions: Sequence[str]) -> Used:
+def _closed_by(end_us: int | None) -> ColumnElement[bool]:
+    """Closed cycles: all, or those that end by an instant."""
+    closed = cycles.c.state == ISSUED
+    return closed if end_us is None else and_(closed, cycles.c.cycle_end_us <= end_us)
+
+
+def _used(connection: Connection, subscriptions: Sequence[str], closed: ColumnElement[bool]) -> Used:
     free: dict[tuple[str, str, int], int] = {}
     granted: dict[str, int] = {}
     key = (draws.c.subscription_id, draws.c.api, draws.c.period_start_us)
     units = select(*key, func.sum(draws.c.charged_units).label("units")).join(cycles, _CLOSED_DRAW).group_by(*key)
     for low in range(0, len(subscriptions), _NAMED_AT_ONCE):
-        mine = draws.c.subscription_id.in_(subscriptions[low : low + _NAMED_AT_ONCE])
+        mine = and_(draws.c.subscription_id.in_(subscriptions[low : low + _NAMED_AT_ONCE]), closed)
         found = connection.execute(units.where(mine, draws.c.source == Kind.FREE.value))
         free |= {(r.subscription_id, r.api, r.period_start_us): int(r.units) for r in found}
         granted |= _grants_used(connection, mine)

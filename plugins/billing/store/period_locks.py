@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 
 from sqlalchemy import Connection, desc, func, insert, select
 
 from billing.core.errors import DataRefused
 from billing.core.instants import from_day, to_us
+from billing.core.months import Month
 from billing.store.tables import period_locks
 
 
@@ -27,9 +28,9 @@ def demand_open(connection: Connection, day: int) -> None:
         return
     last = from_day(through)
     raise DataRefused(
-        f"{month_of(from_day(day))} is locked (everything through {last} is): nothing is issued with the date "
+        f"{Month.of(from_day(day))} is locked (everything through {last} is): nothing is issued with the date "
         f"{from_day(day)}. Issue with a later date, or take the lock back: "
-        f"`billing month unlock {month_of(last)} --reason ...`."
+        f"`billing month unlock {Month.of(last)} --reason ...`."
     )
 
 
@@ -39,8 +40,3 @@ def write_lock(connection: Connection, through_day: int, at: datetime, reason: s
     row = {"lock_no": number, "through_day": through_day, "at_us": to_us(at), "reason": reason}
     connection.execute(insert(period_locks).values(**row))
     return number
-
-
-def month_of(day: date) -> str:
-    """The month of a day as it is written: ``2026-07``."""
-    return f"{day.year:04d}-{day.month:02d}"
