@@ -21,11 +21,11 @@ from billing.intake.reference_files import ReferenceFolder
 from billing.intake.reference_findings import FindingList, shown
 from billing.intake.reference_history import NO_NEEDS, Needs, check_against_known
 from billing.intake.reference_intervals import check_ends, check_overlaps
+from billing.intake.reference_particulars import INVOICE_PREFIX, check_particulars
 from billing.intake.reference_tables import Tables
 
 __all__ = ["NO_NEEDS", "Needs", "check_reference", "in_force"]
 
-_INVOICE_PREFIX = re.compile(r"[\w./-]{1,20}")
 _LAST_FOUR = re.compile(r"[0-9]{4}")
 
 
@@ -52,6 +52,7 @@ def check_reference(new: ReferenceFolder, known: Reference | None, needs: Needs)
     _check_subscriptions(tables, found)
     _check_kinds(tables, found)
     _check_payment_methods(tables, found)
+    check_particulars(tables, found)
     check_against_known(tables, known, needs, found)
     return found.report()
 
@@ -66,7 +67,7 @@ def _check_seller(tables: Tables, found: FindingList) -> None:
     if len(seller.frame) > 1:
         seller.report(found, np.arange(len(seller.frame)) > 0, None, "is a second seller; keep exactly one row")
     prefixes = seller.texts("invoice_prefix")
-    bad = np.array([text != "" and not _INVOICE_PREFIX.fullmatch(text) for text in prefixes], dtype=bool)
+    bad = np.array([text != "" and not INVOICE_PREFIX.fullmatch(text) for text in prefixes], dtype=bool)
     seller.report(
         found,
         bad,

@@ -149,9 +149,13 @@ def _capacity_grant(version: Version, held: _Held) -> _Claim:
 
 
 def _granted(version: Version, held: _Held) -> tuple[set[str], int]:
-    """Whose grant it is, and from when on it may have paid otherwise."""
-    rest = [column.name for column in TABLES[version.table].columns if column.name != "expires_at"]
-    from_us = min(version.each("valid_from" if version.changed(*rest) else "expires_at"))
+    """Whose grant it is, and from when on it may have paid otherwise: what was paid for it changes nothing."""
+    rest = [c.name for c in TABLES[version.table].columns if c.name != "expires_at" and not c.optional]
+    from_us = FOREVER_US
+    if version.changed(*rest):
+        from_us = min(version.each("valid_from"))
+    elif version.changed("expires_at"):
+        from_us = min(version.each("expires_at"))
     return {held[subscription_id][0] for subscription_id in version.each("subscription_id")}, int(from_us)
 
 
