@@ -1,4 +1,4 @@
-"""The optional columns: absent, blank, right and wrong (data contract, "Particulars of invoices")."""
+"""The optional columns: absent, blank, right and wrong (docs/particulars.md)."""
 
 from __future__ import annotations
 

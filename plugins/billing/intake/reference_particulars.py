@@ -1,4 +1,4 @@
-"""What the optional columns for e-invoices may say (data contract, "Particulars of invoices").
+"""What the optional columns for e-invoices may say (docs/particulars.md).
 
 Whether a code is on the norm's own list of the day is said when an invoice is checked; here it is its form.
 """
