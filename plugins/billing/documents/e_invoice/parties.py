@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from billing.core.model import Customer, Invoice, Seller, TaxCategory
-from billing.core.tax import normal_vat_id
+from billing.core.tax import EU_COUNTRIES, normal_vat_id
 from billing.documents.e_invoice.values import clean
 
 # VAT ids of Greece begin with EL (BR-CO-09; Directive 2006/112/EC, Article 215), addresses there with GR.
 _VAT_PREFIX = {"GR": "EL"}
+_EU_PREFIXES = EU_COUNTRIES | {"EL", "XI"}
 _EMAIL_SCHEME = "EM"
 
 
@@ -58,7 +58,8 @@ def buyer_terms(invoice: Invoice) -> dict[str, Any]:
 def vat_identifier(vat_id: str, country: str) -> str:
     """A VAT id as it is written in an e-invoice: without blanks, dots and dashes, with the prefix that BR-CO-09 wants.
 
-    An id without a prefix gets its party's country.
+    An id without the prefix of its party's country or of a member state gets the former: outside the EU ids have none,
+    and may begin with any letters.
     """
     bare = clean(normal_vat_id(vat_id))
     if not bare:
@@ -66,7 +67,7 @@ def vat_identifier(vat_id: str, country: str) -> str:
     prefix = _VAT_PREFIX.get(country, country)
     if bare.startswith(country):
         return prefix + bare[len(country) :]
-    return bare if re.match("[A-Z]{2}", bare) else prefix + bare
+    return bare if bare[:2] in _EU_PREFIXES else prefix + bare
 
 
 def _contacts(seller: Seller) -> list[dict[str, str]]:

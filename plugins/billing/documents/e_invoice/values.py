@@ -9,12 +9,16 @@ from decimal import Decimal
 from billing.core.model import Invoice
 from billing.core.quantity import minor_digits, multiply
 from billing.documents.e_invoice.errors import NotInTheNorm
+from billing.documents.e_invoice.syntaxes import Syntax
 
 _AMOUNT_DECIMALS_MAX = 2
 # Factur-X, 4.4.1; also what French platforms take.
 _PRICE_DECIMALS_MAX = 4
 _PRICE_BASE = 1000
-# What XML 1.0 cannot hold in any way (2.2, production 2), and what is no character at all.
+# What reference data may have and the rules of factur-x 7.8 do not know; a test holds the two together.
+_LISTED_NOWHERE = frozenset("ANG BGN CUC HRK SLL VEF XAD ZWL".split())
+_NOT_LISTED = {Syntax.CII: _LISTED_NOWHERE, Syntax.UBL: _LISTED_NOWHERE | {"STN"}}
+# What XML 1.0 cannot hold in any way (2.2, production 2).
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -58,21 +62,24 @@ def clean(text: str) -> str:
     return _NOT_XML.sub("", text).strip()
 
 
-def why_not(invoice: Invoice) -> str:
+def why_not(invoice: Invoice, syntax: Syntax) -> str:
     """Why EN 16931 cannot write an invoice; ``""`` where it can.
 
     The norm's amounts have two decimals (BR-DEC-09 to BR-DEC-23), prices as many as they need. An amount in a currency
-    with three, or four, can be written where what is beyond the second is 0.
+    with three, or four, can be written where what is beyond the second is 0. Currencies are those of its code lists
+    (BR-CL-04, BR-CL-05), which withdrawn ones leave and new ones enter late.
     """
     for name, value, currency in _amounts(invoice):
+        if currency in _NOT_LISTED[syntax]:
+            return f"{currency} is not in the list of currencies of EN 16931"
         if len(plain(value).partition(".")[2]) > _AMOUNT_DECIMALS_MAX:
             return f"EN 16931 allows two decimals, and {name} is {currency} {value:f}"
     return ""
 
 
-def demand_expressible(invoice: Invoice) -> None:
+def demand_expressible(invoice: Invoice, syntax: Syntax) -> None:
     """Raise ``NotInTheNorm`` where ``why_not`` has a reason."""
-    if reason := why_not(invoice):
+    if reason := why_not(invoice, syntax):
         raise NotInTheNorm(invoice.number, reason)
 
 

@@ -20,7 +20,7 @@ def cii(invoice: Invoice) -> bytes:
     """The XML that makes a PDF a Factur-X (``factur-x.xml``). ``NotInTheNorm`` where there can be none."""
     from facturx.generate_xml import generate_cii_xml
 
-    demand_expressible(invoice)
+    demand_expressible(invoice, Syntax.CII)
     written: bytes = generate_cii_xml(business_terms(invoice), level=_LEVEL, check_xsd=False, check_schematron=None)
     return written
 
@@ -29,7 +29,7 @@ def ubl(invoice: Invoice) -> bytes:
     """UBL 2.1: an ``Invoice``, or a ``CreditNote``. ``NotInTheNorm`` where there can be none."""
     from facturx.generate_xml import generate_ubl_xml
 
-    demand_expressible(invoice)
+    demand_expressible(invoice, Syntax.UBL)
     terms = business_terms(invoice)
     xml: bytes = generate_ubl_xml(dict(terms), level=_LEVEL, check_xsd=False, check_schematron=None)
     return _with_mandate(xml, terms["BT-89"]) if "BT-89" in terms else xml
@@ -45,7 +45,8 @@ def versions() -> dict[str, str]:
     from lxml import etree
 
     libxml2 = ".".join(map(str, etree.LIBXML_VERSION))
-    return {"factur-x": version("factur-x"), "lxml": version("lxml"), "libxml2": libxml2}
+    packages = {name: version(name) for name in ("factur-x", "iso4217", "lxml", "python-stdnum")}
+    return packages | {"libxml2": libxml2}
 
 
 def _with_mandate(xml: bytes, mandate: str) -> bytes:
