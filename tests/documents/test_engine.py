@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from billing.documents.bundle import fonts_of, read_bundle
+from billing.documents.bundle import FONT_SUFFIXES
 from billing.documents.engine import Attached, Engine, Painted
 
 from .invoices import TEMPLATES
@@ -68,8 +68,9 @@ PAGES = {
 
 
 def new_engine(**fonts: bytes) -> Engine:
-    """An engine with the fonts of the bundle, and ``fonts`` beside."""
-    return Engine(STYLESHEET, fonts_of(read_bundle(TEMPLATES)) | fonts)
+    """An engine with the fonts of the templates, and ``fonts`` beside."""
+    paths = sorted(path for path in TEMPLATES.rglob("*") if path.suffix in FONT_SUFFIXES)
+    return Engine(STYLESHEET, {path.name: path.read_bytes() for path in paths} | fonts)
 
 
 @pytest.fixture(scope="module")
