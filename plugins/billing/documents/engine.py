@@ -76,6 +76,8 @@ class Engine:
         weakref.finalize(self, _remove, folder, os.getpid())
         with _only_fonts_of(folder):
             self._weasyprint = _load()
+            # Pango asks once in a process.
+            _library("pango-1.0", 0).pango_language_get_preferred()
             from weasyprint.text.fonts import FontConfiguration  # type: ignore[import-untyped]
 
             self._fonts = FontConfiguration()
@@ -297,17 +299,21 @@ def _remove(folder: Path, owner: int) -> None:
 
 @contextmanager
 def _only_fonts_of(folder: Path) -> Iterator[None]:
-    """Fontconfig reads its configuration from ``folder`` while the block runs."""
+    """Fontconfig reads its configuration from ``folder`` while the block runs, and Pango takes nobody's language.
+
+    Pango shapes Han and Arabic text without a language as the worker's ``LANGUAGE`` would have it, unless told.
+    """
+    ours = {"FONTCONFIG_FILE": str(folder / "fonts.conf"), "PANGO_LANGUAGE": "en"}
     with _ENVIRONMENT:
-        before = os.environ.get("FONTCONFIG_FILE")
-        os.environ["FONTCONFIG_FILE"] = str(folder / "fonts.conf")
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
         try:
             yield
         finally:
-            if before is None:
-                del os.environ["FONTCONFIG_FILE"]
-            else:
-                os.environ["FONTCONFIG_FILE"] = before
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
 
 
 class _Collector(logging.Handler):
