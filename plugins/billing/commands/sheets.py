@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ def show_sheets(sheets: Sequence[Sheet]) -> None:
         if place:
             typer.echo()
         show_table(sheet.name, sheet.columns, sheet.texts())
+    sys.stdout.flush()  # before what is said of them on standard error
 
 
 def say_written(paths: Iterable[Path]) -> None:
