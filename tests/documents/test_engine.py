@@ -64,7 +64,7 @@ PAGES = {
     "long": page(table(120)),
     "chart": page(chart(40) + table(3)),
     "french": page("<p>1\u202f234,50 €</p>", lang="fr", title="Facture « é »"),
-    "han and arabic": page("<p>直角漢骨 شركة</p>"),
+    "untagged": page("<p>直角漢骨 شركة</p>"),
 }
 
 
