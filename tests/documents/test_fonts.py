@@ -11,8 +11,9 @@ from functools import cache
 import pytest
 from fontTools.ttLib import TTFont
 
-from billing.documents.bundle import FONT_SUFFIXES, STYLESHEET, fonts_of, read_bundle
+from billing.documents.bundle import FONT_SUFFIXES, fonts_of, read_bundle
 from billing.documents.engine import Engine
+from billing.documents.renderer import Renderer
 from tests.documents.invoices import TEMPLATES
 
 FOLDER = TEMPLATES / "fonts"
@@ -184,8 +185,7 @@ def test_an_ideograph_has_the_shape_of_the_country(characters: str, language: st
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    files = read_bundle(TEMPLATES)
-    return Engine(files[STYLESHEET].decode(), fonts_of(files))
+    return Engine(Renderer.open(TEMPLATES).stylesheet(), fonts_of(read_bundle(TEMPLATES)))
 
 
 NAMES = {

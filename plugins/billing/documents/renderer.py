@@ -1,7 +1,8 @@
-"""Invoices to PDF: opened once, kept warm for a batch, the same bytes for the same invoice every time (rule 7.1).
+"""Documents to PDF: opened once, kept warm for a batch, the same bytes for the same invoice every time (rule 7.1).
 
-``Renderer.open(folder)`` reads the whole bundle into memory, so that what is rendered is what is hashed, whatever
-happens to the folder afterwards. ``Renderer.from_bundle(files)`` does the same with an archived bundle, for a rerun.
+``Renderer.open(folder, theme)`` reads the whole bundle into memory, so that what is rendered is what is hashed,
+whatever happens to the folder afterwards. ``Renderer.from_bundle(files)`` does the same with an archived bundle, for a
+rerun.
 """
 
 from __future__ import annotations
@@ -9,21 +10,38 @@ from __future__ import annotations
 import platform
 import zlib
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from babel.core import get_cldr_version
 from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError
 
 from billing.core.model import Invoice
-from billing.documents.bundle import LOGO, STYLESHEET, TEMPLATE, bundle_sha256, check_bundle, fonts_of, read_bundle
-from billing.documents.engine import Engine, Painted
+from billing.core.run_summary import RunSummary
+from billing.core.zones import TZDATA_VERSION
+from billing.documents.bundle import (
+    DEFAULT_THEME,
+    RUN_SUMMARY,
+    STYLESHEET,
+    TEMPLATE,
+    bundle_sha256,
+    check_bundle,
+    fonts_of,
+    read_bundle,
+)
+from billing.documents.engine import Attached, Engine, Painted
 from billing.documents.errors import DocumentFailed, FetchRefused, MissingGlyphs, TemplateBroken
-from billing.documents.texts import Catalogues
-from billing.documents.view import InvoiceView, invoice_view
+from billing.documents.run_summary_view import run_summary_view
+from billing.documents.statement_view import statement_view
+from billing.documents.texts import Catalogues, Texts
+from billing.documents.theme import read_theme, themes_of
+from billing.documents.view import invoice_view
+from billing.documents.xmp import FACTUR_X_FILE
 
-_PACKAGES = ("weasyprint", "pydyf", "tinycss2", "tinyhtml5", "cssselect2", "jinja2", "babel")
+_PACKAGES = ("weasyprint", "pydyf", "tinycss2", "tinyhtml5", "cssselect2", "jinja2", "babel", "factur-x")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,13 +54,14 @@ class Rendered:
 
 
 class Renderer:
-    """Renders invoices one after the other. For one thread at a time; open one in each worker process."""
+    """Renders documents one after the other. For one thread at a time; open one in each worker process."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = dict(sorted(files.items()))
         self._catalogues = Catalogues(self._files)
+        self._theme = read_theme(self._files, themes_of(self._files)[0])
         sources = {path: _text(path, content) for path, content in self._files.items() if path.endswith(".j2")}
-        environment = Environment(
+        self._environment = Environment(
             loader=DictLoader(sources),
             autoescape=True,
             undefined=StrictUndefined,
@@ -50,21 +69,21 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        try:
-            self._template = environment.get_template(TEMPLATE)
-        except TemplateError as error:
-            raise TemplateBroken(f"{TEMPLATE}: {error}") from error
-        self._logo = f"data:image/svg+xml;base64,{b64encode(self._files[LOGO]).decode()}"
-        self._engine = Engine(_text(STYLESHEET, self._files[STYLESHEET]), fonts_of(self._files))
+        self._environment.globals |= {
+            "logo": f"data:image/svg+xml;base64,{b64encode(self._theme.logo).decode()}",
+            "theme": self._theme,
+        }
+        self._checked(TEMPLATE)
+        self._engine = Engine(self.stylesheet(), fonts_of(self._files))
 
     @classmethod
-    def open(cls, templates: Path) -> Renderer:
+    def open(cls, templates: Path, theme: str = DEFAULT_THEME) -> Renderer:
         """A renderer of the bundle in a folder, warm.
 
         Raises ``TemplateBroken`` where the bundle cannot be used, ``RendererUnavailable`` where the libraries that
         it needs are not on this machine.
         """
-        return cls(read_bundle(templates))
+        return cls(read_bundle(templates, theme))
 
     @classmethod
     def from_bundle(cls, files: Mapping[str, bytes]) -> Renderer:
@@ -74,52 +93,108 @@ class Renderer:
 
     def html(self, invoice: Invoice) -> str:
         """The page before it is laid out."""
-        return self._html(self._view(invoice))
+        return self._invoice(invoice).html
 
-    def render(self, invoice: Invoice) -> bytes:
-        """The PDF of an invoice, dated by its issue instant. ``DocumentFailed`` says why there is none."""
-        view = self._view(invoice)
-        painted = self._engine.paint(self._html(view))
-        _check(view, painted)
-        return painted.pdf
+    def render(self, invoice: Invoice, xml: bytes | None = None) -> bytes:
+        """The PDF of an invoice, dated by its issue instant, with its XML in it where there is one.
 
-    def render_each(self, invoices: Iterable[Invoice]) -> Iterator[Rendered]:
-        """A batch, lazily and in its order. One that fails does not stop the others."""
+        ``DocumentFailed`` says why there is none.
+        """
+        attachments = () if xml is None else (Attached(name=FACTUR_X_FILE, content=xml),)
+        return self._painted(self._invoice(invoice), attachments)
+
+    def render_each(
+        self, invoices: Iterable[Invoice], xml_of: Callable[[Invoice], bytes] | None = None
+    ) -> Iterator[Rendered]:
+        """A batch, lazily and in its order, each with the XML that ``xml_of`` gives. One that fails does not stop the
+        others.
+        """
         for invoice in invoices:
             try:
-                yield Rendered(number=invoice.number, pdf=self.render(invoice), problem=None)
+                pdf = self.render(invoice, None if xml_of is None else xml_of(invoice))
+                yield Rendered(number=invoice.number, pdf=pdf, problem=None)
             except DocumentFailed as problem:
                 yield Rendered(number=invoice.number, pdf=None, problem=problem)
 
+    def render_run_summary(self, summary: RunSummary, locale: str = "en") -> bytes:
+        """The PDF of what a close did, dated by its issue instant. ``DocumentFailed`` says why there is none."""
+        texts = self._catalogues.texts(locale)
+        view = run_summary_view(summary, texts, self._theme)
+        return self._painted(self._page(RUN_SUMMARY, texts, name=view.title, at=summary.issued_at, view=view))
+
     def recorded_versions(self) -> dict[str, str]:
         """All that decides the bytes beside the invoice. ``bundle`` and ``code`` are SHA-256."""
-        versions = {name: version(name) for name in _PACKAGES} | self._engine.versions()
-        versions |= {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+        versions = {name: found for name in _PACKAGES if (found := _version(name))} | self._engine.versions()
+        versions |= {
+            "cldr": get_cldr_version(),
+            "python": platform.python_version(),
+            "tzdata": TZDATA_VERSION,
+            "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        }
         return dict(sorted(versions.items())) | {"bundle": bundle_sha256(self._files), "code": _code_sha256()}
 
     def bundle_files(self) -> dict[str, bytes]:
         """The bundle, to be archived under its hash."""
         return dict(self._files)
 
-    def _view(self, invoice: Invoice) -> InvoiceView:
-        return invoice_view(invoice, self._catalogues.texts(invoice.customer.locale))
+    def stylesheet(self) -> str:
+        """The common stylesheet in the theme's colours, and the theme's own behind it."""
+        own = f"themes/{self._theme.name}/theme.css.j2"
+        return self._filled(STYLESHEET) + (self._filled(own) if own in self._files else "")
 
-    def _html(self, view: InvoiceView) -> str:
-        texts = self._catalogues.texts(view.lang)
+    def _invoice(self, invoice: Invoice) -> _Page:
+        texts = self._catalogues.texts(invoice.customer.locale)
+        return self._page(
+            TEMPLATE,
+            texts,
+            name=invoice.number,
+            at=invoice.issued_at,
+            view=invoice_view(invoice, texts, self._theme),
+            statement=statement_view(invoice, texts, self._theme),
+        )
+
+    def _page(self, template: str, texts: Texts, *, name: str, at: datetime, **views: object) -> _Page:
+        """A document of any template of the bundle, in the theme and one language; ``views`` are dataclasses."""
+        return _Page(name=name, at=at, html=self._filled(template, _=texts, **views), views=tuple(views.values()))
+
+    def _painted(self, page: _Page, attachments: tuple[Attached, ...] = ()) -> bytes:
+        painted = self._engine.paint(page.html, issued_at=page.at, attachments=attachments)
+        _check(page, painted)
+        return painted.pdf
+
+    def _filled(self, template: str, **values: object) -> str:
         try:
-            return self._template.render(invoice=view, logo=self._logo, _=texts)
+            return self._environment.get_template(template).render(**values)
         except TemplateError as error:
-            raise TemplateBroken(f"{TEMPLATE}: {error}") from error
+            raise TemplateBroken(f"{template}: {error}") from error
+
+    def _checked(self, template: str) -> None:
+        try:
+            self._environment.get_template(template)
+        except TemplateError as error:
+            raise TemplateBroken(f"{template}: {error}") from error
 
 
-def _check(view: InvoiceView, painted: Painted) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Page:
+    """A document before it is laid out: what it is known by, its date, its HTML, and what that was filled with."""
+
+    name: str
+    at: datetime
+    html: str
+    views: tuple[object, ...]
+
+
+def _check(page: _Page, painted: Painted) -> None:
     if painted.missing:
-        text = next((text for text in _texts_of(asdict(view)) if painted.missing & set(text)), "")
-        raise MissingGlyphs(view.number, painted.missing, text)
+        texts = (text for view in page.views if view is not None for text in _texts_of(asdict(view)))  # type: ignore[call-overload]
+        raise MissingGlyphs(
+            page.name, painted.missing, next((text for text in texts if painted.missing & set(text)), "")
+        )
     if painted.refused:
-        raise FetchRefused(view.number, painted.refused)
+        raise FetchRefused(page.name, painted.refused)
     if painted.complaints:
-        raise DocumentFailed(view.number, "; ".join(painted.complaints))
+        raise DocumentFailed(page.name, "; ".join(painted.complaints))
 
 
 def _texts_of(value: object) -> Iterator[str]:
@@ -139,6 +214,14 @@ def _text(path: str, content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise TemplateBroken(f"{path} is not UTF-8: {error}") from error
+
+
+def _version(package: str) -> str:
+    """The version of a package; blank where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _code_sha256() -> str:

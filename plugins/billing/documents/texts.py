@@ -8,10 +8,12 @@ would lose a digit raises ``decimal.Inexact``.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Context, Decimal, Inexact, localcontext
+from functools import lru_cache
 from io import BytesIO
 
 from babel import Locale, UnknownLocaleError, dates, numbers
@@ -63,6 +65,12 @@ class Texts:
         """A date with the month in words."""
         return str(dates.format_date(day, format="long", locale=self.locale))
 
+    def minute(self, local: datetime) -> str:
+        """A short date and the time of day of a local instant: ``Jul 15, 2025, 10:30 AM``."""
+        day = dates.format_date(local, format="medium", locale=self.locale)
+        time = dates.format_time(local, format="short", locale=self.locale)
+        return self("%(day)s, %(time)s", day=str(day), time=str(time))
+
     def country(self, code: str) -> str:
         """The name of an ISO 3166 country; a code without a name stays as it is."""
         return str(self.locale.territories.get(code, code))
@@ -71,13 +79,29 @@ class Texts:
         return str(self.locale.decimal_formats[None].pattern)
 
     def _number(self, pattern: str, value: Decimal, decimals_min: int, currency: str | None = None) -> str:
-        parsed = numbers.parse_pattern(pattern)
-        parsed.frac_prec = (decimals_min, decimals_min)
-        with localcontext(Context(prec=60, traps=[Inexact])):
-            text = parsed.apply(
+        with localcontext(_EXACT):
+            text = _pattern(pattern, decimals_min).apply(
                 value, self.locale, currency=currency, currency_digits=False, decimal_quantization=False
             )
         return str(text)
+
+
+_EXACT = Context(prec=60, traps=[Inexact])
+
+
+@lru_cache(maxsize=256)
+def _pattern(pattern: str, decimals_min: int) -> numbers.NumberPattern:
+    """A CLDR pattern with at least so many decimals."""
+    parsed = numbers.parse_pattern(pattern)
+    parsed.frac_prec = (decimals_min, decimals_min)
+    return parsed
+
+
+def isolated(text: str) -> str:
+    """A name with letters that are written from right to left, kept from turning what stands around it."""
+    if text.isascii() or not any(unicodedata.bidirectional(character) in ("R", "AL") for character in text):
+        return text
+    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
 
 
 class Catalogues:
@@ -104,6 +128,7 @@ class Catalogues:
         return Texts(language=language, locale=_locale(language, territory), messages=self._messages[language])
 
 
+@lru_cache(maxsize=256)
 def _locale(language: str, territory: str | None) -> Locale:
     if territory is not None:
         try:
