@@ -1,4 +1,5 @@
-"""The named points at which a step has just made something durable.
+"""The named points at which a step has just made something durable, or (``... written``, of what is issued by hand) is
+about to.
 
 Whoever wants to know (a test that kills the process there) listens by ``listen``; otherwise nothing happens.
 """
@@ -19,6 +20,13 @@ CLOSE_RATED: Final = "close: all rated"
 CLOSE_ISSUED: Final = "close: invoices issued"
 RENDER_WRITTEN: Final = "render: document written"
 RENDER_RECORDED: Final = "render: document recorded"
+CREDIT_NOTE_WRITTEN: Final = "credit: note written"
+CREDIT_NOTE_ISSUED: Final = "credit: note issued"
+REISSUE_WRITTEN: Final = "reissue: invoice written"
+REISSUE_ISSUED: Final = "reissue: invoice issued"
+
+BY_HAND: Final = (CREDIT_NOTE_WRITTEN, CREDIT_NOTE_ISSUED, REISSUE_WRITTEN, REISSUE_ISSUED)
+"""What a person does to an issued invoice (rule 6.4)."""
 
 ALL: Final = (
     INGEST_ARCHIVED,
@@ -33,6 +41,7 @@ ALL: Final = (
     RENDER_WRITTEN,
     RENDER_RECORDED,
 )
+"""What usage goes through on its way to documents."""
 
 _listeners: list[Callable[[str], None]] = []
 

@@ -7,26 +7,40 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import Connection, func, insert, select
+import pandas as pd
+from sqlalchemy import Connection, and_, func, insert, select
 
+from billing.core.errors import DataRefused
 from billing.core.instants import day_number, to_us
 from billing.core.invoicing import DraftInvoice, invoice_number
+from billing.core.model import Kind
 from billing.core.quantity import minor_digits, parse_micro
 from billing.store.ledger import Close
-from billing.store.tables import invoice_lines, invoices
+from billing.store.tables import closes, credit_notes, draws, invoice_lines, invoices
+
+# A statement of PostgreSQL takes 65,535 parameters at most.
+_NAMED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewInvoice:
-    """A draft with its issue instant, and the seller's local date of it."""
+    """A draft with its issue instant, and the seller's local date of it. ``replaces`` is the invoice of the same cycle
+    and subscription that it takes the place of; ``revision`` counts them.
+    """
 
     draft: DraftInvoice
     issued_at: datetime
     issue_date: date
+    revision: int = 1
+    replaces: str = ""
 
 
 def write_invoices(connection: Connection, close: Close, prefix: str, new: Sequence[NewInvoice]) -> list[str]:
-    """Number and write invoices in order, gapless per prefix and year. The caller holds the lock ``books``."""
+    """Number and write invoices in order, gapless per prefix and year. The caller holds the lock ``books``.
+
+    Raises ``DataRefused`` for a prefix that numbers credit notes.
+    """
+    demand_no_credit_notes(connection, prefix)
     numbers: list[str] = []
     for invoice in new:
         year = invoice.issue_date.year
@@ -36,6 +50,55 @@ def write_invoices(connection: Connection, close: Close, prefix: str, new: Seque
         connection.execute(insert(invoice_lines), _line_rows(invoice.draft, number))
         numbers.append(number)
     return numbers
+
+
+def demand_no_credit_notes(connection: Connection, prefix: str) -> None:
+    """Raise ``DataRefused`` where a prefix numbers credit notes, which have a series of their own (rule 6.4)."""
+    if connection.execute(select(credit_notes.c.number).where(credit_notes.c.prefix == prefix).limit(1)).first():
+        raise DataRefused(
+            f"{prefix!r} numbers credit notes, and they have a series of their own (rule 6.4): give the seller another "
+            "invoice_prefix and load it."
+        )
+
+
+def last_issue_us(connection: Connection) -> int | None:
+    """When anything was last issued: a close, an invoice, a credit note; None before the first (rule 6.3)."""
+    columns = (closes.c.issued_at_us, invoices.c.issued_at_us, credit_notes.c.issued_at_us)
+    found = [connection.execute(select(func.max(column))).scalar() for column in columns]
+    return max((us for us in found if us is not None), default=None)
+
+
+def replaced_by(connection: Connection, number: str) -> str | None:
+    """The invoice that took the place of one; None where none did."""
+    later = invoices.alias()
+    same = and_(*(later.c[name] == invoices.c[name] for name in ("team_id", "cycle_start_us", "subscription_id")))
+    query = select(later.c.number).join(invoices, and_(same, later.c.revision == invoices.c.revision + 1))
+    return connection.execute(query.where(invoices.c.number == number)).scalar()
+
+
+def pinned_loads(connection: Connection, numbers: Sequence[str]) -> dict[str, int]:
+    """By invoice the load of reference data that it was made from."""
+    found: dict[str, int] = {}
+    for low in range(0, len(numbers), _NAMED_AT_ONCE):
+        some = invoices.c.number.in_(numbers[low : low + _NAMED_AT_ONCE])
+        rows = connection.execute(select(invoices.c.number, invoices.c.pinned_load).where(some))
+        found |= {row.number: row.pinned_load for row in rows}
+    return found
+
+
+def invoiced_draws(connection: Connection, number: str) -> pd.DataFrame:
+    """The draws that an invoice charges, as its close had pinned them: a frame with the columns of
+    ``core.rating.DRAW_COLUMNS``.
+    """
+    mine = (
+        (invoices.c.team_id == draws.c.team_id)
+        & (invoices.c.cycle_start_us == draws.c.cycle_start_us)
+        & (invoices.c.subscription_id == draws.c.subscription_id)
+    )
+    columns = [c for c in draws.c if c.name != "draw_no"]
+    paid = select(*columns).join(invoices, mine).where(invoices.c.number == number, draws.c.source == Kind.PAYG.value)
+    rows = connection.execute(paid.order_by(draws.c.draw_no)).all()
+    return pd.DataFrame(rows, columns=[c.name for c in columns], dtype=object)
 
 
 def to_minor(amount: Decimal, currency: str) -> int:
@@ -74,6 +137,8 @@ def _row(close: Close, invoice: NewInvoice, prefix: str, year: int, sequence: in
         "issue_day": day_number(invoice.issue_date),
         "close_no": close.close_no,
         "pinned_load": close.pinned_load,
+        "revision": invoice.revision,
+        "replaces": invoice.replaces,
     }
 
 
