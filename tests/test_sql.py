@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from billing.core.crediting import parse_wanted
+from billing.steps.credit import credit
 from billing.steps.homes import home_at
+from billing.steps.reissue import reissue
 from billing.steps.simulate import simulate
 from billing.store.home import Home
 from tests.slow_model import histories
@@ -18,14 +22,19 @@ SQL = Path(__file__).parent.parent / "sql"
 CHECKS = sorted((SQL / "checks").glob("*.sql"))
 EVERYTHING = sorted(SQL.rglob("*.sql"))
 SEED_WITH_INVOICES = 7
+PARTLY, WHOLE = "INV-2024-000002", "INV-2024-000003"
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def books(tmp_path: Path, database_url: str | None) -> Iterator[Home]:
-    """The books of a random history that issued invoices."""
+    """The books of a random history that issued invoices; of two one is given back in parts, and issued anew."""
     histories.write(histories.generate(random.Random(SEED_WITH_INVOICES)), tmp_path / "scenario")
     home = home_at(tmp_path / "home", database_url)
     simulate(home, tmp_path / "scenario", tmp_path / "out")
+    for number, wanted in ((WHOLE, ["1:1"]), (WHOLE, ["1=0.01"]), (WHOLE, []), (PARTLY, ["1=0.01"])):
+        credit(home, number, reason="wrong", wanted=[parse_wanted(part) for part in wanted], as_of=LATER)
+    reissue(home, WHOLE, as_of=LATER)
     yield home
     home.close()
 
@@ -47,6 +56,11 @@ TAMPERED = {
     "numbers_have_no_gap": "update invoices set sequence = sequence + 5",
     "lines_add_up": "update invoices set total_minor = total_minor + 1",
     "lines_match_draws": "update invoice_lines set charged_units = charged_units + 1",
+    "credit_note_numbers_have_no_gap": "update credit_notes set sequence = sequence + 5",
+    "credit_notes_add_up": "update credit_notes set total_minor = total_minor + 1",
+    "credits_stay_within_invoices": "update credit_note_lines set net_minor = net_minor + 1",
+    "one_invoice_stands": "update credit_notes set net_minor = net_minor - 1",
+    "issue_never_goes_back": "update credit_notes set issued_at_us = issued_at_us - sequence",
     "records_are_accounted_for": "update quarantine set ending = 'accepted', ended_in = batch_no",
 }
 
@@ -56,6 +70,44 @@ def test_each_law_finds_what_breaks_it(books: Home, path: Path) -> None:
     with books.database.write() as connection:
         connection.execute(text(TAMPERED[path.stem]))
     assert found_by(books, path)
+
+
+BY_HAND = [
+    ("credit_note_numbers_have_no_gap", "update credit_notes set prefix = 'INV'"),
+    ("credit_notes_add_up", "update credit_notes set net_minor = net_minor + 1, total_minor = total_minor + 1"),
+    ("credit_notes_add_up", "update credit_note_lines set net_minor = 0 where by_amount = 1"),
+    ("credit_notes_add_up", "update credit_notes set tax_minor = -1, total_minor = net_minor - 1"),
+    ("credit_notes_add_up", "update credit_note_lines set unit_price_micro = unit_price_micro + 1 where by_amount = 0"),
+    ("credit_notes_add_up", "update credit_note_lines set charged_units = 2 where by_amount = 1"),
+    ("credit_notes_add_up", "update credit_note_lines set charged_units = 0 where by_amount = 0"),
+    ("credit_notes_add_up", "update credit_note_lines set invoice_line_no = 9"),
+    ("credit_notes_add_up", "delete from credit_note_lines where line_no = 1 and by_amount = 0"),
+    ("credits_stay_within_invoices", "update credit_notes set net_minor = net_minor + 1"),
+    ("credits_stay_within_invoices", "update credit_notes set tax_minor = tax_minor + 1"),
+    ("credits_stay_within_invoices", "update credit_notes set tax_minor = 0"),
+    ("credits_stay_within_invoices", "update credit_notes set total_minor = total_minor + 1"),
+    ("credits_stay_within_invoices", "update credit_note_lines set charged_units = 3 where by_amount = 0"),
+    ("one_invoice_stands", "update credit_notes set tax_minor = tax_minor + 1"),
+    ("one_invoice_stands", "update credit_notes set issued_at_us = issued_at_us + 1"),
+    ("one_invoice_stands", "update invoices set revision = 3 where revision = 2"),
+    ("one_invoice_stands", "update invoices set revision = 0 where revision = 1"),
+    ("one_invoice_stands", "update invoices set replaces = 'INV-2024-000002' where revision = 2"),
+    ("one_invoice_stands", "update invoices set replaces = 'INV-2024-000002' where revision = 1"),
+    ("issue_never_goes_back", "update invoices set issued_at_us = 0 where revision = 2"),
+    (
+        "lines_match_draws",
+        "update invoice_lines set charged_units = charged_units + 1 where number = 'INV-2100-000001'",
+    ),
+]
+
+
+def test_laws_of_what_is_issued_by_hand_find_every_way_to_break_them(books: Home) -> None:
+    """Rules 6.3 and 6.4."""
+    for law, broken in BY_HAND:
+        with books.database.write() as connection:
+            connection.execute(text(broken))
+            assert connection.execute(text((SQL / "checks" / f"{law}.sql").read_text("utf-8"))).first(), broken
+            connection.rollback()
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.stem)

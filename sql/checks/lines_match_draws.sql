@@ -1,6 +1,7 @@
 -- The units of a cycle's invoice lines are the units that pay as you go paid for (rule 6.1).
 -- A row is a cycle, subscription and API where that does not hold. No row: the law holds.
--- Parameters: none. Bounds: closed cycles. Runs on SQLite and PostgreSQL.
+-- Parameters: none. Bounds: closed cycles; of their invoices those that no other has taken the place of (rule 6.4).
+-- Runs on SQLite and PostgreSQL.
 with paid as (
     select draws.team_id, draws.cycle_start_us, draws.subscription_id, draws.api, sum(draws.charged_units) as units
     from draws
@@ -16,6 +17,7 @@ invoiced as (
            sum(invoice_lines.charged_units) as units
     from invoices
     join invoice_lines on invoice_lines.number = invoices.number
+    where invoices.number not in (select replaces from invoices)
     group by invoices.team_id, invoices.cycle_start_us, invoices.subscription_id, invoice_lines.api
 )
 select coalesce(paid.team_id, invoiced.team_id) as team_id,

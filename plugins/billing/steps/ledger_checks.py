@@ -14,7 +14,7 @@ from billing.intake.expectations.ledger import Law, Total, ledger_suite
 from billing.steps.inspection import COMMAND, keep, kept
 from billing.store.home import Home
 from billing.store.ledger import ISSUED
-from billing.store.tables import carry, cycles, draws, invoice_lines, invoices, log
+from billing.store.tables import carry, credit_notes, cycles, draws, invoice_lines, invoices, log
 
 _ROWS_NAMED = 5
 _HALF = 10**6
@@ -61,7 +61,13 @@ def _totals(connection: Connection) -> list[Total]:
     same_cycle = (cycles.c.team_id == draws.c.team_id) & (cycles.c.cycle_start_us == draws.c.cycle_start_us)
     payg = (draws.c.source == Kind.PAYG.value) & (cycles.c.state == ISSUED)
     paid = select(draws.c.charged_units).join(cycles, same_cycle).where(payg).subquery()
+    replaced = select(invoices.c.replaces).where(invoices.c.replaces != "")
+    invoiced = select(invoice_lines.c.charged_units).where(invoice_lines.c.number.not_in(replaced)).subquery()
     said = connection.execute(select(log.c.payload).where(log.c.kind == "close")).scalars()
+    by_hand = {
+        kind: connection.execute(select(func.count()).where(log.c.kind == kind)).scalar_one()
+        for kind in ("reissue", "credit_note")
+    }
     return [
         Total(
             name="units_charged_and_drawn",
@@ -71,9 +77,9 @@ def _totals(connection: Connection) -> list[Total]:
         ),
         Total(
             name="units_paid_and_invoiced",
-            says="All units that pay as you go paid for are all units on invoices (rule 6.1).",
+            says="All units that pay as you go paid for are all units on invoices that stand (rule 6.1).",
             left=_sum(connection, paid.c.charged_units),
-            right=_sum(connection, invoice_lines.c.charged_units),
+            right=_sum(connection, invoiced.c.charged_units),
         ),
         Total(
             name="net_of_lines_and_invoices",
@@ -84,8 +90,14 @@ def _totals(connection: Connection) -> list[Total]:
         Total(
             name="invoices_logged_and_kept",
             says="The log names as many invoices as there are (rule 6.3).",
-            left=sum(len(json.loads(payload)["invoices"]) for payload in said),
+            left=sum(len(json.loads(payload)["invoices"]) for payload in said) + by_hand["reissue"],
             right=connection.execute(select(func.count()).select_from(invoices)).scalar_one(),
+        ),
+        Total(
+            name="credit_notes_logged_and_kept",
+            says="The log names as many credit notes as there are (rule 6.4).",
+            left=by_hand["credit_note"],
+            right=connection.execute(select(func.count()).select_from(credit_notes)).scalar_one(),
         ),
     ]
 
