@@ -33,4 +33,6 @@ def test_a_random_history_gives_what_the_rules_say(seed: int, tmp_path: Path) ->
     simulate(home, scenario, tmp_path / "out")
     home.close()
     for name, rows in model.run(scenario).items():
-        assert table(tmp_path / "out" / name) == [tuple(row) for row in rows], f"seed {seed}: {name}"
+        width = len(rows[0])  # further columns may follow those of the data contract
+        found = [row[:width] for row in table(tmp_path / "out" / name)]
+        assert found == [tuple(row) for row in rows], f"seed {seed}: {name}"

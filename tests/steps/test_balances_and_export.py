@@ -89,7 +89,8 @@ def test_a_parked_team_keeps_its_balances(shop: Shop) -> None:
 def test_every_table_is_written_with_its_header_also_where_it_is_empty(shop: Shop) -> None:
     folder = shop.fresh("out")
     counts = export(shop.home, folder)
-    assert counts == dict.fromkeys(("cycles", "carry", "charges", "invoices", "invoice_lines", "rejected", "parked"), 0)
+    names = ("cycles", "carry", "charges", "invoices", "invoice_lines", "rejected", "parked")
+    assert counts == dict.fromkeys((*names, "credit_notes", "credit_note_lines"), 0)
     assert {path.name for path in folder.iterdir()} == {f"{name}.csv" for name in counts}
     for name in counts:
         assert (folder / f"{name}.csv").read_bytes() == (",".join(COLUMNS[name]) + "\r\n").encode()
@@ -122,7 +123,7 @@ def test_an_export_replaces_the_one_before_and_leaves_nothing_else(shop: Shop) -
     (folder / "mine.txt").write_text("kept")
     shop.close("08-02")
     export(shop.home, folder)
-    assert len(list(folder.iterdir())) == 8
+    assert len(list(folder.iterdir())) == 10
     with (folder / "cycles.csv").open(newline="") as handle:
         assert len(list(csv.reader(handle))) == 3
 

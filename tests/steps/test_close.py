@@ -277,7 +277,7 @@ def test_a_parked_team_keeps_its_state_uses_no_number_and_stops_nobody(shop: Sho
     assert (done.cycles, done.invoices) == (1, ("INV-2026-000001",))
     assert [(p.team_id, p.reason.value) for p in done.parked] == [("t2", "no_tax_rate")]
     exported = shop.export()
-    assert exported["parked"] == [("t2", "2026-07-01T00:00:00Z", "no_tax_rate")]
+    assert exported["parked"] == [("t2", "2026-07-01T00:00:00Z", "no_tax_rate", "")]
     assert {row[0] for table in ("cycles", "carry", "charges") for row in exported[table]} == {"t1"}
 
 

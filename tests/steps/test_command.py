@@ -68,7 +68,7 @@ def test_parked_teams_end_with_3_in_another_database_too(files: Path, postgres_u
     said, names = run(files, *where, "simulate", "case", "--out", "out", status=3)
     assert said == ""
     assert "parked.csv" in names
-    assert rows_of(files / "out" / "parked.csv") == [("t1", "2026-07-01T00:00:00Z", "no_tax_rate")]
+    assert rows_of(files / "out" / "parked.csv") == [("t1", "2026-07-01T00:00:00Z", "no_tax_rate", "")]
     assert not (files / "billing-home").exists()
     _, refused = run(files, *where, "simulate", "case", "--out", "out", status=1)
     assert "a scenario needs an empty one" in refused

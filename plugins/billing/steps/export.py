@@ -1,4 +1,4 @@
-"""Write the outputs: what was closed, charged, invoiced, rejected and parked (data contract, "Outputs")."""
+"""Write the outputs: what was closed, charged, invoiced, given back, rejected and parked (data contract, "Outputs")."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from billing.store.tables import (
     batch_files,
     batches,
     carry,
+    credit_note_lines,
+    credit_notes,
     cycles,
     draws,
     duplicate_ranges,
@@ -154,7 +156,31 @@ def _rejected(connection: Connection) -> Cells:
 
 def _parked(connection: Connection) -> Cells:
     for r in connection.execute(select(parked)):
-        yield (r.team_id, format_us(r.cycle_start_us), r.reason)
+        yield (r.team_id, format_us(r.cycle_start_us), r.reason, r.detail)
+
+
+def _credit_notes(connection: Connection) -> Cells:
+    columns = (credit_notes, invoices.c.currency, invoices.c.tax_category, invoices.c.tax_percent_micro)
+    query = select(*columns).join(invoices, invoices.c.number == credit_notes.c.invoice_number)
+    for r in connection.execute(query):
+        net, tax, total = (str(from_minor(minor, r.currency)) for minor in (r.net_minor, r.tax_minor, r.total_minor))
+        head = (r.number, r.invoice_number, _day(r.issue_day), r.currency)
+        yield (*head, net, r.tax_category, format_micro(r.tax_percent_micro), tax, total, r.reason)
+
+
+def _credit_note_lines(connection: Connection) -> Cells:
+    """``by`` says whether ``units`` or an ``amount`` (1 x the amount) is given back."""
+    lines, mine = credit_note_lines, invoice_lines
+    query = (
+        select(lines, mine.c.api, invoices.c.currency)
+        .join(credit_notes, credit_notes.c.number == lines.c.number)
+        .join(invoices, invoices.c.number == credit_notes.c.invoice_number)
+        .join(mine, and_(mine.c.number == invoices.c.number, mine.c.line_no == lines.c.invoice_line_no))
+    )
+    for r in connection.execute(query):
+        money = (format_micro(r.unit_price_micro), str(from_minor(r.net_minor, r.currency)))
+        by = "amount" if r.by_amount else "units"
+        yield (r.number, str(r.line_no), str(r.invoice_line_no), r.api, by, str(r.charged_units), *money)
 
 
 _TABLES: dict[str, Callable[[Connection], Cells]] = {
@@ -165,4 +191,6 @@ _TABLES: dict[str, Callable[[Connection], Cells]] = {
     "invoice_lines": _invoice_lines,
     "rejected": _rejected,
     "parked": _parked,
+    "credit_notes": _credit_notes,
+    "credit_note_lines": _credit_note_lines,
 }
