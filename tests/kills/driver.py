@@ -52,10 +52,12 @@ def drive(arguments: Sequence[str], said: Path) -> None:
     main(arguments)
 
 
-def give(lines: Sequence[list[str]], folder: Path, said: Path) -> None:
-    """These commands, one after the other, in a process that was forked for them."""
+def give(lines: Sequence[list[str]], folder: Path, said: Path, kill: str = "") -> None:
+    """These commands, one after the other, in a process that was forked for them, and killed at the point ``kill``."""
     _write_into(said)
     os.chdir(folder)
+    if kill:
+        _die_at(kill, 1)
     for line in lines:
         _run(line)
 
