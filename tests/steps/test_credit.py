@@ -45,6 +45,7 @@ def july(shop: Shop) -> None:
         "e1,2026-07-05T00:00:00Z,a1,render,65,,",
         "e2,2026-07-06T00:00:00Z,a1,translate,3,,",
         "e3,2026-07-06T00:00:00Z,a2,translate,3,,",
+        "e4,2026-07-07T00:00:00Z,a2,browse,9,,",
         now="08-02",
     )
     assert shop.close("08-02").invoices == (FIRST, SECOND)
@@ -439,7 +440,7 @@ def test_what_is_not_known_any_more_is_named(shop: Shop) -> None:
     with shop.home.database.write() as connection:  # what no load may do while a cycle is open
         connection.execute(text("update ref_teams set known_to = 2 where team_id = 't2'"))
         connection.execute(text("update ref_subscriptions set known_to = 2 where team_id = 't2'"))
-        connection.execute(text("update ref_apis set known_to = 2 where api = 'translate'"))
+        connection.execute(text("update ref_apis set known_to = 2 where api in ('translate', 'browse')"))
         connection.execute(
             text("insert into reference_loads select 2, loaded_at_us, source, files, 0, 0, 3 from reference_loads")
         )
@@ -448,6 +449,7 @@ def test_what_is_not_known_any_more_is_named(shop: Shop) -> None:
     assert [str(finding) for finding in refusal.value.findings] == [
         "teams, column team_id: t2 is missing",
         "subscriptions, column subscription_id: payg2 is missing",
+        "apis, column api: browse is missing",
         "apis, column api: translate is missing",
     ]
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import pandas as pd
 from sqlalchemy import Connection, Row, select
 
 from billing.core.crediting import what_is_left
@@ -30,7 +29,7 @@ from billing.store import credit_notes, ledger, log
 from billing.store.configuration import PRODUCTION, configured
 from billing.store.home import Home
 from billing.store.invoices import NewInvoice, invoiced_draws, replaced_by, write_invoices
-from billing.store.tables import cycles, invoices
+from billing.store.tables import carry, cycles, invoices, usage_days
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +110,7 @@ def _demand_given_back(connection: Connection, invoice: Invoice) -> None:
 def _draft(now: Issuing, old: Row[Any]) -> DraftInvoice:
     """The pinned draws as an invoice to who buys now."""
     draws = invoiced_draws(now.connection, old.number)
-    if unknown := _unknown(now.reference, old, draws):
+    if unknown := _unknown(now.reference, old, _apis(now.connection, old)):
         raise DataRefused(f"What {old.number} charges is not known any more: load it again.", unknown)
     buyers = Buyers.from_reference(now.reference, production=bool(configured(now.connection, PRODUCTION)))
     drafts, troubles = draft_invoices(draws, {(old.team_id, old.cycle_start_us): _cycle(now.connection, old)}, buyers)
@@ -128,12 +127,21 @@ def _cycle(connection: Connection, old: Row[Any]) -> CycleSpan:
     return CycleSpan(row.cycle_start_us, row.cycle_end_us, row.time_zone, row.payg_subscription_id or None)
 
 
-def _unknown(reference: Reference, old: Row[Any], draws: pd.DataFrame) -> list[Finding]:
+def _apis(connection: Connection, old: Row[Any]) -> set[str]:
+    """The APIs that an invoice and its statement name."""
+    found: set[str] = set()
+    for table in (carry, usage_days):
+        mine = table.c.team_id == old.team_id, table.c.cycle_start_us == old.cycle_start_us
+        found |= set(connection.execute(select(table.c.api).where(*mine)).scalars())
+    return found
+
+
+def _unknown(reference: Reference, old: Row[Any], apis: set[str]) -> list[Finding]:
     """What a document would name and no reference data do any more: rows may have been removed since."""
     needed: Sequence[tuple[str, str, set[str]]] = (
         ("teams", "team_id", {old.team_id}),
         ("subscriptions", "subscription_id", {old.subscription_id}),
-        ("apis", "api", set(draws["api"])),
+        ("apis", "api", apis),
     )
     return [
         Finding(file=table, column=column, message=f"{name} is missing")
