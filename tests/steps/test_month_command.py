@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from openpyxl import load_workbook
+from pypdf import PdfReader
 from typer.testing import CliRunner
 
 from billing.cli import app
@@ -98,6 +100,17 @@ def test_a_locked_month_stops_the_close_command(home: list[str]) -> None:
     assert (status, said[:17]) == (1, "2026-07 is locked")
     assert invoke(*home, "month", "unlock", "2026-07", "--reason", "a late close")[0] == 0
     assert invoke(*home, "cycles", "close", "--as-of", "2026-07-31T00:00:00Z", "--no-documents")[0] == 0
+
+
+def test_a_close_is_one_page_and_the_first_one_is_kept(home: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "out" / "close-1.pdf"
+    first = invoke(*home, "cycles", "summary", "1", "--out", str(path))[1].splitlines()
+    assert first[0] == f"{path} written."
+    assert len(PdfReader(path).pages) == 1
+    assert first[1] == f"Kept as close-1: SHA-256 {sha256(path.read_bytes()).hexdigest()}."
+    again = invoke(*home, "cycles", "summary", "1", "--out", str(path), "--locale", "fr-FR")[1].splitlines()
+    assert again[1] == first[1].removesuffix(".") + ", as it was first made."
+    assert sha256(path.read_bytes()).hexdigest() not in first[1], "the page in French is written, not kept"
 
 
 def test_an_invoice_is_explained_as_json_too(home: list[str]) -> None:

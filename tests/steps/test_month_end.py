@@ -11,6 +11,7 @@ from openpyxl import load_workbook
 from billing.core.errors import DataRefused
 from billing.core.months import Month
 from billing.steps.close import issue, open_close, rate_shards
+from billing.steps.credit import credit
 from billing.steps.month_end import (
     ENTRY_COLUMNS,
     TOKEN_COLUMNS,
@@ -21,6 +22,7 @@ from billing.steps.month_end import (
     write_accrual,
     write_tokens,
 )
+from billing.steps.reissue import reissue
 from billing.store.usage_table import SHARDS
 
 from .small_world import REFERENCE, Shop, instant, rows_of
@@ -158,6 +160,30 @@ def test_a_month_before_anything_was_bought_has_nothing(shop: Shop) -> None:
     shop.close("2026-08-16T00:00:00Z")
     june = accrue(shop.home, Month.parse("2026-06"), LATER)
     assert (june.lines, june.undated, june.troubles) == ((), (), ())
+
+
+def test_an_invoice_that_replaces_another_is_no_revenue_again(shop: Shop) -> None:
+    paris = [
+        line.replace("2026-07-01T00:00:00Z,UTC", "2026-06-30T22:00:00Z,Europe/Paris")
+        for line in REFERENCE["subscriptions"]
+    ]
+    opened(shop, subscriptions=paris)
+    shop.close("08-02")
+    credit(shop.home, "INV-2026-000002", reason="wrong buyer", as_of=instant("08-03"))
+    assert reissue(shop.home, "INV-2026-000002", as_of=instant("08-03"))
+    assert [one.number for one in july(shop).undated] == ["INV-2026-000001", "INV-2026-000002"]
+
+
+def test_a_purchase_that_is_said_to_be_earlier_opens_nothing_before_a_closed_cycle(shop: Shop) -> None:
+    """Rule 3.6: closed boundaries stand; what was used before them is late, and effective later."""
+    opened(shop)
+    shop.close("2026-08-16T00:00:00Z")
+    shop.load(subscriptions=[line.replace("2026-07-15T00", "2026-06-10T00") for line in MID_JULY])
+    early = "early,2026-06-20T00:00:00Z,a2,translate,5,,"
+    assert shop.ingest(early, now="2026-08-17T00:00:00Z").accepted == 1
+    june = accrue(shop.home, Month.parse("2026-06"), LATER)
+    assert (june.lines, june.undated) == ((), ())
+    assert lines(july(shop)) == BEFORE_THE_CUT
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from billing.core.model import ParkedReason
 from billing.core.run_summary import RunSummary
 from billing.steps.close import open_close
 from billing.steps.credit import credit
+from billing.steps.reissue import reissue
 from billing.steps.run_summary import in_words, keep_summary, run_summary
 from billing.store import log
 from billing.store.documents import documents_of
@@ -109,6 +110,15 @@ def test_credit_notes_since_are_counted(shop: Shop) -> None:
     credit(shop.home, "INV-2026-000001", reason="x", as_of=at)
     assert [run_summary(shop.home, close_no).credit_notes for close_no in (1, 2)] == [1, 0]
     assert run_summary(shop.home, 1).totals[-1].net == Decimal("2.30"), "the invoice stands"
+
+
+def test_an_invoice_that_replaces_one_of_a_close_later_is_not_its_own(shop: Shop) -> None:
+    closed(shop)
+    at = datetime(2026, 9, 3, tzinfo=UTC)
+    credit(shop.home, "INV-2026-000001", reason="x", as_of=at)
+    reissue(shop.home, "INV-2026-000001", as_of=at)
+    first = run_summary(shop.home, 1)
+    assert (first.invoices, first.credit_notes, first.last_number) == (2, 1, "INV-2026-000002")
 
 
 def test_who_is_parked_is_told_with_the_reason(shop: Shop) -> None:

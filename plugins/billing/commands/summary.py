@@ -16,6 +16,7 @@ def cycles_summary(
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write it as a PDF of one page rather than show it.")
     ] = None,
+    locale: Annotated[str, typer.Option(help="The language of the page, such as fr-FR.")] = "en",
 ) -> None:
     """What a close did, for finance: totals by currency and tax, the largest invoices, what waits or is parked."""
     from billing.steps.run_summary import in_words, render_summary, run_summary
@@ -25,7 +26,7 @@ def cycles_summary(
         if out is None:
             typer.echo("\n".join(in_words(found)))
             return
-        kept = render_summary(home, found, settings.templates, settings.theme)
+        kept = render_summary(home, found, settings.templates, settings.theme, locale)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(kept.pdf)
     typer.echo(f"{out} written.")

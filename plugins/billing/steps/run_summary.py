@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, func, select
 
 from billing.core.cycles import cycles_from, first_start_us
-from billing.core.errors import DataRefused, NotFound, UsageError
+from billing.core.errors import DataRefused, NotFound
 from billing.core.instants import format_instant, format_us, from_us
 from billing.core.invoicing import issue_date
 from billing.core.model import Parked, ParkedReason, TaxCategory, TaxTreatment
@@ -39,7 +39,6 @@ SUMMARY = "summary"
 _LARGEST = 5
 
 
-@runtime_checkable
 class SummaryRenderer(Protocol):
     """What makes a page of a summary."""
 
@@ -101,13 +100,10 @@ def run_summary(home: Home, close_no: int) -> RunSummary:
 
 
 def render_summary(
-    home: Home, summary: RunSummary, templates: Path, theme: str = DEFAULT_THEME, locale: str = "en-GB"
+    home: Home, summary: RunSummary, templates: Path, theme: str = DEFAULT_THEME, locale: str = "en"
 ) -> KeptSummary:
     """Render a summary with the templates, and keep it where the close has none yet."""
-    renderer: object = Renderer.open(templates, theme)
-    if not isinstance(renderer, SummaryRenderer):
-        raise UsageError("These templates have no page for a close's summary: leave --out away to read it as text.")
-    return keep_summary(home, summary, renderer, locale)
+    return keep_summary(home, summary, Renderer.open(templates, theme), locale)
 
 
 def keep_summary(home: Home, summary: RunSummary, renderer: SummaryRenderer, locale: str) -> KeptSummary:
