@@ -81,6 +81,32 @@ def test_an_accrual_is_the_same_once_the_cycle_is_closed(shop: Shop) -> None:
     assert rest == {("render", "1.15"): Decimal("5.75"), ("translate", "2.4"): Decimal("4.80")}
 
 
+THREE_MONTHS = [
+    "m1,2026-07-16T00:00:00Z,a1,render,55,,",
+    "m2,2026-08-20T00:00:00Z,a1,render,75,,",
+    "m3,2026-08-25T00:00:00Z,a2,translate,1.5,,",
+    "m4,2026-09-20T00:00:00Z,a1,render,90,,",
+    "m5,2026-09-21T00:00:00Z,a2,translate,1.5,,",
+]
+
+
+@pytest.mark.parametrize("closes", [["08-16"], ["08-16", "09-16"], ["10-16"], ["08-16", "10-16"]])
+def test_however_its_cycles_were_closed_a_month_is_told_the_same(shop: Shop, closes: list[str]) -> None:
+    """Carry-over and free units of the cycles before count, whether these were closed one by one or at once."""
+    shop.load(subscriptions=MID_JULY)
+    shop.ingest(*THREE_MONTHS, now="2026-10-16T00:00:00Z")
+    months = [Month.parse(f"2026-{month}") for month in ("07", "08", "09")]
+    expected = [
+        [("t1", "render", 1, "1.15", "1.15")],
+        [("t1", "render", 3, "1.15", "3.45"), ("t2", "translate", 1, "2.4", "2.40")],
+        [("t1", "render", 4, "1.15", "4.60"), ("t2", "translate", 2, "2.4", "4.80")],
+    ]
+    assert [lines(accrue(shop.home, month, LATER)) for month in months] == expected
+    for as_of in closes:
+        shop.close(f"2026-{as_of}T00:00:00Z")
+        assert [lines(accrue(shop.home, month, LATER)) for month in months] == expected
+
+
 @pytest.mark.parametrize("rated", [0, 4, SHARDS])
 def test_a_close_under_way_changes_no_accrual(shop: Shop, rated: int) -> None:
     opened(shop)
