@@ -10,6 +10,7 @@ import pytest
 
 from billing.core.model import Invoice, InvoiceReference, InvoiceType
 from billing.documents.bundle import read_bundle
+from billing.documents.tables import columns
 from billing.documents.texts import Catalogues
 from billing.documents.theme import read_theme
 from billing.documents.view import InvoiceView, invoice_view
@@ -266,3 +267,13 @@ def test_a_column_is_as_wide_as_its_longest_number(net: str) -> None:
     shown = show(invoice((line(1, net=Decimal(net), charged_units=1, unit_price=Decimal(net)),)))
     assert shown.columns.widths_mm[-1] >= len(shown.lines[0].net) * shown.columns.size_pt * 0.497 * 25.4 / 72
     assert sum(shown.columns.widths_mm) <= 174.3
+
+
+def test_a_table_too_wide_is_made_smaller_and_stays_on_the_page() -> None:
+    heads, row = (
+        ["API", "1 unit =", *["Usage"] * 10],
+        ("Automation", "20 × processing minute", *["123,456.789012"] * 10),
+    )
+    fitted = columns(heads, [row], texts=2, page_mm=174, text_min_mm=48)
+    assert fitted.size_pt == 6.0 and sum(fitted.widths_mm) <= 174.6
+    assert columns(heads[:4], [row[:4]], texts=2, page_mm=174, text_min_mm=48).size_pt == 9.5

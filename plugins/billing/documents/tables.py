@@ -6,18 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Advances of Source Sans 3 in em, on the safe side: tabular figures 0.497, the letters of heads and
-# texts 0.5, ideographs 1. Heads and texts are broken between words and at soft hyphens, and ideographs anywhere.
+# Advances of Source Sans 3 in em, on the safe side: tabular figures 0.497, letters 0.5 in a row, ideographs 1.
+# Heads and texts are broken between words and at soft hyphens, and ideographs anywhere.
 _FIGURE_EM = 0.5
 _LETTER_EM = 0.52
-_TEXT_EM = 0.5
 _IDEOGRAPHS_AT_LEAST = 6
 # Not where a no-break space is.
 _BREAKS = re.compile("[ \n\N{SOFT HYPHEN}]")
 _MM_PER_PT = 25.4 / 72
 _HEAD_PT = 7.5
-_GAP_MM = (3.0, 9.0)
-_SIZES_PT = (9.5, 8.5, 7.5, 6.5)
+_GAP_MAX_MM = 9.0
+# Sizes of text with the least gap at each, as the stylesheet has it: below 7 pt a table is "dense".
+_SIZES = ((9.5, 3.0), (8.5, 3.0), (7.5, 3.0), (6.5, 2.0), (6.0, 2.0))
 
 
 PAGE_MM = 174.0
@@ -48,25 +48,37 @@ def columns(
     """Fit a table into ``page_mm``. Its first ``texts`` columns are texts, which share what the numbers leave in
     proportion to their longest; what these do not need goes between the numbers.
 
-    Where less than ``text_min_mm`` is left for texts, the figures are made smaller as far as that is legible.
+    Where less is left for texts than ``text_min_mm`` or their longest words, all is made smaller as far as that is
+    legible.
     """
     longest = [max((len(row[place]) for row in rows), default=0) for place in range(len(heads))]
-    for size_pt in _SIZES_PT:
+    words = [max((_longest_word(row[place]) for row in rows), default=0) for place in range(texts)]
+    for size_pt, gap_mm in _SIZES:
+        figure_mm, em_mm = _FIGURE_EM * size_pt * _MM_PER_PT, min(size_pt, _HEAD_PT) * _MM_PER_PT
         numbers = [
-            max(length * _FIGURE_EM * size_pt * _MM_PER_PT, _head_mm(head))
+            max(length * figure_mm, _head_em(head) * em_mm)
             for length, head in zip(longest[texts:], heads[texts:], strict=True)
         ]
-        left_mm = page_mm - sum(numbers) - _GAP_MM[0] * len(numbers)
-        if left_mm >= text_min_mm:
+        least = [
+            max(length * figure_mm, _head_em(head) * em_mm) + gap_mm
+            for length, head in zip(words, heads[:texts], strict=True)
+        ]
+        left_mm = page_mm - sum(numbers) - gap_mm * len(numbers)
+        if left_mm >= max(text_min_mm, sum(least)):
             break
-    wanted = [max(longest[place], len(heads[place]), 8) * _TEXT_EM * size_pt * _MM_PER_PT for place in range(texts)]
-    spare_mm = max(left_mm - sum(wanted), 0)
-    gap_mm = _GAP_MM[0] + min(spare_mm / max(len(numbers), 1), _GAP_MM[1] - _GAP_MM[0])
-    left_mm = max(page_mm - sum(numbers) - gap_mm * len(numbers), text_min_mm / 2)
-    widths = [*_shared(wanted, left_mm), *(width + gap_mm for width in numbers)]
+    wanted = [max(length * figure_mm, least_mm) for length, least_mm in zip(longest[:texts], least, strict=True)]
+    gap_mm += min(max(left_mm - sum(wanted), 0) / max(len(numbers), 1), _GAP_MAX_MM - gap_mm)
+    left_mm = page_mm - sum(numbers) - gap_mm * len(numbers)
+    widths = [*_shared(left_mm, least, wanted), *(width + gap_mm for width in numbers)]
     # Rows that cannot fit at any size keep to the page; their figures then run into the gaps.
     fit = min(page_mm / sum(widths), 1)
     return Columns(widths_mm=tuple(round(width * fit, 1) for width in widths), size_pt=size_pt)
+
+
+def _shared(left_mm: float, least: Sequence[float], wanted: Sequence[float]) -> list[float]:
+    """The parts of a width: to each its least, and of what is over in proportion to what it wants."""
+    over_mm = max(left_mm - sum(least), 0)
+    return [least_mm + over_mm * wanted_mm / sum(wanted) for least_mm, wanted_mm in zip(least, wanted, strict=True)]
 
 
 def table_view(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]], text_min_mm: float = 60) -> TableView:
@@ -75,16 +87,13 @@ def table_view(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]
     return TableView(title=title, heads=tuple(heads), rows=tuple(rows), columns=fitted)
 
 
-def _shared(wanted: Sequence[float], left_mm: float) -> list[float]:
-    """The text columns' parts of a width: in proportion to what they want, none less than a quarter of it."""
-    shares = [max(one / sum(wanted), 0.25) for one in wanted]
-    return [left_mm * share / sum(shares) for share in shares]
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split(" ")))
 
 
-def _head_mm(head: str) -> float:
+def _head_em(head: str) -> float:
     """The width of the longest word of a head."""
-    em_mm = _HEAD_PT * _MM_PER_PT
-    return max(_word_em(word) for word in _BREAKS.split(head)) * em_mm
+    return max(map(_word_em, _BREAKS.split(head)))
 
 
 def _word_em(word: str) -> float:
