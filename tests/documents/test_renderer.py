@@ -14,6 +14,7 @@ from decimal import Decimal
 from hashlib import sha256
 from html import escape
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,20 @@ def test_every_page_says_its_number_and_repeats_the_heads(renderer: Renderer, tm
         assert f"Page {number} sur {len(pages)}" in page
         assert "INV-2025-000001" in page and "Unités facturées" in page
     assert "Total HT" in pages[-1] and "Total HT" not in pages[0]
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_page_can_be_heard(renderer: Renderer, kind: str) -> None:
+    """PDF/UA: headings skip no level, every table has a head for each cell, every picture has a text."""
+    page = renderer.html(KINDS[kind]())
+    levels = [int(level) for level in re.findall(r"<h(\d)", page)]
+    assert levels[0] == 1 and all(after <= before + 1 for before, after in pairwise(levels))
+    for table in re.findall(r"<table.*?</table>", page, re.DOTALL):
+        widths = [len(re.findall("<t[hd]", row)) for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)]
+        assert len(set(widths)) == 1
+        assert table.count("<th ") == table.count('scope="col"')
+    assert all(re.search('alt="[^"]+"', image) for image in re.findall("<img[^>]*>", page))
+    assert all(re.search("<title>[^<]+</title>", chart) for chart in re.findall(r"<svg.*?</svg>", page, re.DOTALL))
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))

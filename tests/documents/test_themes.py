@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
 
 from billing.documents.bundle import read_bundle
 from billing.documents.errors import TemplateBroken
@@ -46,6 +48,20 @@ def test_another_theme_looks_different_and_says_the_same(other: Renderer, render
     assert other.render(one) != renderer.render(one)
     cells = [re.findall(r"<td>([^<]*)</td>", some.html(one)) for some in (other, renderer)]
     assert cells[0] == cells[1] and len(cells[0]) > 50
+
+
+@pytest.mark.parametrize("locale", ["en-US", "fr-FR", "de-DE", "fi-FI", "es-ES", "ja-JP"])
+@pytest.mark.parametrize("credit_note", [False, True])
+def test_every_theme_shows_every_language(other: Renderer, renderer: Renderer, locale: str, credit_note: bool) -> None:
+    one = sample_invoice(locale, credit_note=credit_note, with_card=False)
+    for some in (other, renderer):
+        assert len(PdfReader(BytesIO(some.render(one))).pages) == (1 if credit_note else 2)
+
+
+@pytest.mark.parametrize("height", ["4", "40"])
+def test_a_logo_of_any_height_leaves_room_for_the_page(height: str) -> None:
+    renderer = Renderer.from_bundle(with_toml("height_mm = 11", f"height_mm = {height}"))
+    assert len(PdfReader(BytesIO(renderer.render(sample_invoice("en")))).pages) == 2
 
 
 def test_a_theme_that_is_not_there_is_named() -> None:
