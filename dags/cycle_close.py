@@ -9,7 +9,8 @@ has cycles of its own, in the time zone of its purchase, so that some are due at
 * `issue_invoices` gives numbers without gap, in one transaction; a second run finds it done.
 * `check_ledger` looks for rows that break a law of the books (`sql/checks`), over the whole ledger. It ends the run red
   and names them; nobody can accept that. What was checked is under *Checks* on the run's page.
-* `render_documents` makes the PDFs, in batches. One that fails stops no other and keeps its number.
+* `render_documents` makes the PDFs with their XML, in batches. One that fails stops no other and keeps its number.
+* `summarise` puts the run on one page for finance, a PDF that is kept (`billing cycles summary N --out FILE`).
 * `report` names what waits for usage, and ends the run red if a team is parked.
 
 Run it again, or clear any task, at any time: the outcome is the same. To close as of an earlier instant than now,
@@ -117,7 +118,7 @@ def cycle_close() -> None:
         from billing.steps.render import render
 
         with home_and_settings() as (home, settings):
-            done = render(home, numbers, settings.templates)
+            done = render(home, numbers, settings.templates, theme=settings.theme)
         lineage(["invoices"], ["documents"])
         count("documents.rendered", len(done.rendered))
         if done.failed:
@@ -126,9 +127,19 @@ def cycle_close() -> None:
         return len(done.rendered)
 
     @task
+    def summarise(close: dict[str, object], issued: int) -> str:
+        from billing.steps.run_summary import in_words, render_summary, run_summary
+
+        with home_and_settings() as (home, settings):
+            found = run_summary(home, int(str(close["close_no"])))
+            kept = render_summary(home, found, settings.templates, settings.theme)
+        print("\n".join(in_words(found)))
+        return f"{kept.number}: {kept.sha256}"
+
+    @task
     def report(close: dict[str, object], issued: int) -> None:
         from billing.core.instants import format_us
-        from billing.steps.close import parked_teams
+        from billing.steps.close import described, parked_teams
 
         print(f"{issued} invoices issued; usage is complete through {close['complete_through']}.")
         print(f"{close['waiting']} cycles are over and wait for usage.")
@@ -139,7 +150,9 @@ def cycle_close() -> None:
         gauge("cycles.parked", len(parked))
         gauge("cycles.waiting", int(str(close["waiting"])))
         if parked:
-            listed = "\n".join(f"team {p.team_id}, cycle of {format_us(p.cycle_start_us)}: {p.reason}" for p in parked)
+            listed = "\n".join(
+                f"team {p.team_id}, cycle of {format_us(p.cycle_start_us)}: {described(p)}" for p in parked
+            )
             raise AirflowFailException(f"{len(parked)} teams are parked; all others are billed:\n{listed}")
 
     close = pin_what_is_known()
@@ -148,6 +161,7 @@ def cycle_close() -> None:
     rated >> issued
     check_ledger(close, issued)
     render_documents.expand(numbers=batches_of_documents(issued))
+    summarise(close, issued)
     report(close, issued)
 
 

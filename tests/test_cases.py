@@ -5,14 +5,21 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
 
+from billing.documents.e_invoice.syntaxes import Syntax
+from billing.documents.e_invoice.validator import Validator
 from billing.steps.homes import home_at
 from billing.steps.simulate import simulate
 
-CASES = Path(__file__).parents[2] / "shared" / "cases"
+SHARED = Path(__file__).parents[2] / "shared"
+CASES, VERAPDF = SHARED / "cases", SHARED / "tools" / "verapdf" / "verapdf"
+TEMPLATES = Path(__file__).parents[1] / "templates" / "invoices"
 NAMES = sorted(path.name for path in CASES.iterdir() if path.is_dir()) if CASES.is_dir() else []
 
 pytestmark = pytest.mark.skipif(not NAMES, reason="the cases are not beside the checkout")
@@ -31,12 +38,51 @@ def compare(expected: Path, actual: Path) -> None:
         assert [row[:width] for row in table(actual / path.name)] == want, path.name
 
 
+@pytest.fixture(scope="module")
+def with_documents(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The outputs and documents of a case, made once, on SQLite."""
+
+    @cache
+    def of(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        home = home_at(folder / "home")
+        simulate(home, CASES / name, folder / "out", templates=TEMPLATES)
+        home.close()
+        return folder / "out"
+
+    return of
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_case(name: str, tmp_path: Path, database_url: str | None) -> None:
+def test_case(name: str, tmp_path: Path, database_url: str | None, with_documents: Callable[[str], Path]) -> None:
+    if database_url is None:
+        compare(CASES / name / "expected", with_documents(name))
+        return
     home = home_at(tmp_path / "home", database_url)
     simulate(home, CASES / name, tmp_path / "out")
     home.close()
     compare(CASES / name / "expected", tmp_path / "out")
+
+
+def test_every_invoice_of_every_case_has_documents_that_keep_the_standards(
+    with_documents: Callable[[str], Path],
+) -> None:
+    """PDF/A-3a and PDF/UA-1 by veraPDF, EN 16931 by its schema and Schematron; the XML inside is the XML beside."""
+    pdfs: list[Path] = []
+    for name in NAMES:
+        out = with_documents(name)
+        numbers = [row[0] for row in table(out / "invoices.csv")[1:]]
+        assert sorted(path.stem for path in (out / "documents").glob("*.pdf")) == numbers
+        xmls = {path.stem: path.read_bytes() for path in sorted((out / "documents").glob("*.xml"))}
+        assert set(Validator().findings(list(xmls.items()), Syntax.CII).values()) <= {()}, name
+        for path in sorted((out / "documents").glob("*.pdf")):
+            expected = {"factur-x.xml": [xmls[path.stem]]} if path.stem in xmls else {}
+            assert dict(PdfReader(path).attachments) == expected, path
+            pdfs.append(path)
+    assert pdfs
+    for flavour in ("3a", "ua1"):
+        done = subprocess.run([str(VERAPDF), flavour, *map(str, pdfs)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout.count("PASS ")) == (0, len(pdfs)), done.stdout[-3000:] + done.stderr
 
 
 @pytest.mark.parametrize(("name", "status"), [("waterfall", 0), ("parked", 3)])

@@ -3,14 +3,15 @@
 =========================  ======================================================================
 BILLING_HOME               the home folder (default: ``./billing-home``)
 BILLING_DATABASE_URL       where the billing database is, if not in the home (``postgresql://...``)
-BILLING_TEMPLATES          the folder of the invoice's template, style, texts, fonts and logo
+BILLING_TEMPLATES          the folder of the invoice's template, style, texts, fonts and themes
+BILLING_THEME              which of the themes there (default: ``default``)
 BILLING_DROP_FOLDER        where usage files arrive, if ``billing.toml`` names no sources
 BILLING_REFERENCE_FOLDER   where reference files are kept (DAG ``reference_sync``)
 BILLING_SQL                the folder of the SQL that people may change
 =========================  ======================================================================
 
-A file ``billing.toml`` in the home may give ``database_url`` and ``templates``; the environment goes before it. It may
-also say where usage and reference data come from, and numbers for what is expected of them::
+A file ``billing.toml`` in the home may give ``database_url``, ``templates`` and ``theme``; the environment goes before
+it. It may also say where usage and reference data come from, and numbers for what is expected of them::
 
     [sources.deliveries]                 # usage files: a folder, or a URL of object storage
     kind = "files"
@@ -100,6 +101,7 @@ class Settings:
     home: Path
     database_url: str | None = field(repr=False)
     templates: Path
+    theme: str
     drop_folder: Path
     reference_folder: Path
     sql: Path
@@ -115,7 +117,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        file.only(("database_url", "templates", "sources", "reference", "expectations"))
+        file.only(("database_url", "templates", "theme", "sources", "reference", "expectations"))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
         templates = os.environ.get("BILLING_TEMPLATES") or file.text("templates")
@@ -123,6 +125,7 @@ class Settings:
             home=folder,
             database_url=database_url or os.environ.get("BILLING_DATABASE_URL") or file.text("database_url") or None,
             templates=Path(templates or _CHECKOUT / "templates" / "invoices").absolute(),
+            theme=_theme(os.environ.get("BILLING_THEME") or file.text("theme") or "default"),
             drop_folder=drop_folder,
             reference_folder=Path(os.environ.get("BILLING_REFERENCE_FOLDER") or folder / "reference").absolute(),
             sql=sql,
@@ -154,6 +157,14 @@ def plain_airflow() -> Iterator[None]:
         os.environ.pop(variable)
         if before is not None:
             os.environ[variable] = before
+
+
+def _theme(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name of a theme; name a folder in the templates' folder themes, like default."
+        )
+    return name
 
 
 def _sources(table: _Table | None, drop_folder: Path, sql: Path) -> tuple[SourceSettings, ...]:

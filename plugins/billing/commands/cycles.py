@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from billing.commands.summary import cycles_summary
 from billing.commands.terminal import errors, opened_home, parse_instant, progress_shown, show_table
 from billing.core.errors import UsageError
 from billing.core.instants import format_instant, format_us
@@ -19,6 +20,7 @@ PARKED_STATUS = 3
 
 
 cycles_app = typer.Typer(help="Billing cycles.", no_args_is_help=True)
+cycles_app.command("summary")(cycles_summary)
 
 
 @cycles_app.command("close")
@@ -40,7 +42,11 @@ def cycles_close(
         raise UsageError(f"{format_instant(as_of)} is in the future: nothing is closed before it is over (rule 6.3).")
     with opened_home(context) as (home, settings), progress_shown() as progress:
         done = close(home, as_of, progress=progress)
-        failed = render(home, unrendered(home), settings.templates, progress).failed if documents else ()
+        failed = (
+            render(home, unrendered(home), settings.templates, progress, theme=settings.theme).failed
+            if documents
+            else ()
+        )
         _say_close(done, failed)
         check_ledger(home, settings.sql / "checks", close_no=done.close_no)
     if done.parked:
@@ -48,6 +54,8 @@ def cycles_close(
 
 
 def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
+    from billing.steps.close import described
+
     typer.echo(f"Close {done.close_no}: {done.cycles} cycles closed, {len(done.invoices)} invoices issued.")
     if done.invoices:
         typer.echo(f"  {done.invoices[0]} to {done.invoices[-1]}")
@@ -68,7 +76,7 @@ def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
         )
     for team in done.parked:
         errors.print(
-            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.reason}", markup=False
+            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {described(team)}", markup=False
         )
 
 

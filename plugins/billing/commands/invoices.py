@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from billing.commands.terminal import errors, opened_home, progress_shown, show_table
+from billing.commands.credit import invoices_credit, invoices_reissue
+from billing.commands.documents import (
+    invoices_again,
+    invoices_pdf,
+    invoices_preview,
+    invoices_render,
+    invoices_xml,
+)
+from billing.commands.register import invoices_register, invoices_show
+from billing.commands.terminal import opened_home, show_table
 
 invoices_app = typer.Typer(help="Invoices and their documents.", no_args_is_help=True)
+invoices_app.command("credit")(invoices_credit)
+invoices_app.command("reissue")(invoices_reissue)
+invoices_app.command("register")(invoices_register)
+invoices_app.command("show")(invoices_show)
 
 
 @invoices_app.command("list")
@@ -24,15 +37,8 @@ def invoices_list(context: typer.Context) -> None:
     )
 
 
-@invoices_app.command("render")
-def invoices_render(context: typer.Context) -> None:
-    """Render the documents of issued invoices that have none yet."""
-    from billing.steps.render import render, unrendered
-
-    with opened_home(context) as (home, settings), progress_shown() as progress:
-        done = render(home, unrendered(home), settings.templates, progress)
-    typer.echo(f"{len(done.rendered)} documents rendered.")
-    for number, problem in done.failed:
-        errors.print(f"no document for {number}: {problem}", markup=False)
-    if done.failed:
-        raise typer.Exit(1)
+invoices_app.command("render")(invoices_render)
+invoices_app.command("pdf")(invoices_pdf)
+invoices_app.command("xml")(invoices_xml)
+invoices_app.command("again")(invoices_again)
+invoices_app.command("preview")(invoices_preview)

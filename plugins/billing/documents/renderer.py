@@ -225,6 +225,8 @@ def _version(package: str) -> str:
 
 
 def _code_sha256() -> str:
-    """The modules of this package format the texts: they decide the bytes as much as the template does."""
+    """The modules of this package format the texts and write the XML: they decide the bytes as much as the template
+    does.
+    """
     folder = Path(__file__).parent
-    return bundle_sha256({path.name: path.read_bytes() for path in folder.glob("*.py")})
+    return bundle_sha256({path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")})

@@ -37,7 +37,7 @@ from billing.store import ledger, log
 from billing.store.batches import committed, completeness, demand_lake, pinnable
 from billing.store.configuration import CLOSE_LAG_SECONDS, MAX_UNITS_PER_CYCLE, PRODUCTION, configured
 from billing.store.home import Home
-from billing.store.invoices import NewInvoice, last_issue_us, write_invoices
+from billing.store.invoices import NewInvoice, demand_no_credit_notes, last_invoice_us, write_invoices
 from billing.store.ledger import Close, LastClosed
 from billing.store.period_locks import demand_open
 from billing.store.reference_history import last_load
@@ -120,18 +120,20 @@ def open_close(home: Home, as_of: datetime, *, assume_complete: bool = False) ->
 
 
 def _demand_issuable(home: Home, connection: Connection, new: Close) -> None:
-    """Refuse an ``as_of`` with which nothing may be issued: in a locked month, or before what was issued by hand (rule
-    6.3: the issue instant never goes back).
+    """Refuse an ``as_of`` with which nothing may be issued, before anything is pinned: in a locked month, with a prefix
+    that numbers credit notes, or before an invoice that was issued by hand (rule 6.3: the issue instant never goes
+    back).
     """
-    issued_us = last_issue_us(connection)
+    issued_us = last_invoice_us(connection)
     if issued_us is not None and new.as_of_us < issued_us:
         raise DataRefused(
             f"An invoice was issued at {format_us(issued_us)}, and none is issued with an earlier instant (rule 6.3): "
             "close as of that instant or a later one."
         )
     if new.pinned_load:
-        zone = reference_at(home, new.pinned_load)["seller"]["time_zone"].iloc[0]
-        demand_open(connection, day_number(issue_date(from_us(new.as_of_us), zone)))
+        seller = reference_at(home, new.pinned_load)["seller"].iloc[0]
+        demand_open(connection, day_number(issue_date(from_us(new.as_of_us), seller["time_zone"])))
+        demand_no_credit_notes(connection, seller["invoice_prefix"])
 
 
 def _new_close(connection: Connection, last: Close | None, as_of_us: int, assume_complete: bool) -> Close:
@@ -361,6 +363,11 @@ def parked_teams(home: Home) -> tuple[Parked, ...]:
         Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason), detail=r.detail)
         for r in found
     )
+
+
+def described(team: Parked) -> str:
+    """Why a team is parked, in words for a person."""
+    return f"{team.reason} ({team.detail})" if team.detail else team.reason.value
 
 
 def invoice_numbers(home: Home, close_no: int) -> tuple[str, ...]:

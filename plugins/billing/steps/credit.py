@@ -32,6 +32,7 @@ from billing.core.particulars import ExchangeRates
 from billing.core.quantity import format_micro, minor_digits, parse_micro, total
 from billing.core.reference import Reference
 from billing.steps import commit_points
+from billing.steps.e_invoices import demand_valid
 from billing.steps.invoices import read_invoices
 from billing.steps.reference import reference_at
 from billing.steps.telemetry import say
@@ -91,6 +92,7 @@ def credit(
             issue_date=now.issue_date,
         )
         note = credit_notes.write_credit_note(now.connection, _prefix(now.reference), new)
+        demand_valid(_document(home, now.connection, invoice, note))
         log.append(now.connection, datetime.now(UTC), "credit_note", _logged(note, new))
         commit_points.reached(commit_points.CREDIT_NOTE_WRITTEN)
     commit_points.reached(commit_points.CREDIT_NOTE_ISSUED)
@@ -214,6 +216,14 @@ def _line_logged(line: CreditLine) -> dict[str, object]:
 
 def _price(price: Decimal) -> str:
     return format_micro(parse_micro(f"{price:f}"))
+
+
+def _document(home: Home, connection: Connection, invoice: Invoice, note: str) -> Invoice:
+    """A credit note that this transaction has written, as it will be rendered."""
+    load_no = pinned_loads(connection, [invoice.number])[invoice.number]
+    rates = ExchangeRates.from_reference(reference_at(home, load_no))
+    notes = credit_notes.of_invoices(connection, [invoice.number])[invoice.number]
+    return _as_documents(invoice, notes, rates)[note]
 
 
 def _as_documents(invoice: Invoice, notes: Sequence[CreditNote], rates: ExchangeRates) -> Mapping[str, Invoice]:

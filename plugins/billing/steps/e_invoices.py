@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from billing.core.document_checks import document_findings
-from billing.core.errors import Finding
+from billing.core.errors import DataRefused, Finding
 from billing.core.invoicing import DraftInvoice, invoice_number, issue_date
 from billing.core.issuing import Facts, invoice_of
 from billing.core.model import Invoice, Parked, ParkedReason
@@ -43,17 +43,24 @@ def not_valid(drafts: Sequence[DraftInvoice], reference: Reference, as_of: datet
     ]
 
 
-def findings(invoices: Sequence[Invoice]) -> dict[str, tuple[str, ...]]:
+def demand_valid(invoice: Invoice) -> None:
+    """Raise ``DataRefused`` where an invoice or credit note breaks a rule of EN 16931, or does not add up."""
+    if wrong := findings([invoice])[invoice.number]:
+        listed = [Finding(file=invoice.number, message=message) for message in wrong]
+        raise DataRefused("This cannot be issued: it would break rules for e-invoices (EN 16931).", listed)
+
+
+def findings(invoices: Sequence[Invoice], syntax: Syntax = Syntax.CII) -> dict[str, tuple[str, ...]]:
     """What is wrong with each invoice or credit note, by number: its sums, its XML, what is read back from that.
 
     One that EN 16931 cannot write (``NotInTheNorm``) is checked by its sums alone.
     """
     found = {invoice.number: _said(document_findings(invoice)) for invoice in invoices}
-    written = {invoice.number: xml for invoice in invoices if (xml := xml_of(invoice)) is not None}
+    written = {invoice.number: xml for invoice in invoices if (xml := xml_of(invoice, syntax)) is not None}
     for invoice in invoices:
         if invoice.number in written:
             found[invoice.number] += _said(amount_findings(invoice, written[invoice.number]))
-    for number, wrong in Validator().findings(list(written.items()), Syntax.CII).items():
+    for number, wrong in Validator().findings(list(written.items()), syntax).items():
         found[number] += wrong
     return found
 

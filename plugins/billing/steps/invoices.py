@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -17,6 +17,7 @@ from billing.core.model import Invoice, InvoiceReference, TaxCategory, TaxTreatm
 from billing.core.quantity import decimal_of_micro
 from billing.steps.reference import reference_at
 from billing.steps.statements import Statements
+from billing.store.documents import PDF, own_document
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.tables import cycles, documents, invoice_lines, invoices
@@ -42,7 +43,7 @@ class InvoiceListed:
 def list_invoices(home: Home) -> list[InvoiceListed]:
     """Every invoice in the order of its number."""
     with home.database.read() as connection:
-        joined = invoices.join(cycles, _own_cycle()).outerjoin(documents, documents.c.number == invoices.c.number)
+        joined = invoices.join(cycles, _own_cycle()).outerjoin(documents, own_document(invoices.c.number, PDF))
         columns = (invoices, cycles.c.period_first_day, cycles.c.period_last_day, documents.c.path)
         order = (invoices.c.year, invoices.c.prefix, invoices.c.sequence)
         rows = connection.execute(select(*columns).select_from(joined).order_by(*order)).all()
@@ -63,14 +64,12 @@ def read_invoices(home: Home, numbers: Sequence[str]) -> list[Invoice]:
         missing = [number for number in numbers if number not in heads]
         if missing:
             raise NotFound(f"No invoice {missing[0]} was ever issued; `billing invoices list` names them all.")
-        references = {load: reference_at(home, load) for load in {row.pinned_load for row in heads.values()}}
+        loads = {load for row in heads.values() for load in (row.pinned_load, row.cycle_load)}
+        references = {load: reference_at(home, load) for load in loads}
         statements = Statements.read(connection, list(heads.values()), references)
         replaced = _replaced(connection, list(heads.values()))
     facts = {load: Facts.from_reference(reference) for load, reference in references.items()}
-    return [
-        _invoice(heads[n], lines[n], facts[heads[n].pinned_load], statements, replaced.get(heads[n].replaces))
-        for n in numbers
-    ]
+    return [_invoice(heads[n], lines[n], facts, statements, replaced.get(heads[n].replaces)) for n in numbers]
 
 
 def _own_cycle() -> Any:
@@ -78,7 +77,8 @@ def _own_cycle() -> Any:
 
 
 def _heads(connection: Connection, numbers: Sequence[str]) -> Sequence[Row[Any]]:
-    columns = (invoices, cycles.c.cycle_end_us, cycles.c.time_zone, cycles.c.payg_subscription_id)
+    cycle_load = cycles.c.pinned_load.label("cycle_load")
+    columns = (invoices, cycles.c.cycle_end_us, cycles.c.time_zone, cycles.c.payg_subscription_id, cycle_load)
     query = select(*columns).select_from(invoices.join(cycles, _own_cycle())).where(invoices.c.number.in_(numbers))
     return connection.execute(query).all()
 
@@ -96,18 +96,22 @@ def _replaced(connection: Connection, heads: Sequence[Row[Any]]) -> dict[str, In
 def _invoice(
     head: Row[Any],
     lines: Sequence[Row[Any]],
-    facts: Facts,
+    facts: Mapping[int, Facts],
     statements: Statements,
     preceding: InvoiceReference | None,
 ) -> Invoice:
+    """Parties and rates are those of the invoice's own load, which a corrected one has later than its cycle; APIs,
+    sizes and balances those by which the cycle was rated.
+    """
+    rated_by = facts[head.cycle_load].apis
     return invoice_of(
         _draft(head, lines),
-        facts,
+        replace(facts[head.pinned_load], apis=rated_by),
         number=head.number,
         issued_at=from_us(head.issued_at_us),
         issued_on=from_day(head.issue_day),
         preceding=preceding,
-        statement=statements.of(head, facts.apis),
+        statement=statements.of(head, rated_by),
     )
 
 

@@ -17,12 +17,14 @@ from sqlalchemy import Connection, Row, select
 from billing.core.crediting import what_is_left
 from billing.core.cycles import CycleSpan
 from billing.core.errors import DataRefused, Finding
-from billing.core.instants import format_instant
+from billing.core.instants import format_instant, from_day
 from billing.core.invoicing import Buyers, DraftInvoice, draft_invoices
-from billing.core.model import Invoice
+from billing.core.issuing import Facts, invoice_of
+from billing.core.model import Invoice, InvoiceReference
 from billing.core.reference import Reference
 from billing.steps import commit_points
 from billing.steps.credit import Issuing, issuing
+from billing.steps.e_invoices import demand_valid
 from billing.steps.invoices import read_invoices
 from billing.steps.telemetry import say
 from billing.store import credit_notes, ledger, log
@@ -77,6 +79,11 @@ def _issue(now: Issuing, number: str) -> tuple[str, DraftInvoice]:
     )
     close = replace(ledger.read_close(connection, old.close_no), pinned_load=now.load_no)
     (given,) = write_invoices(connection, close, str(now.reference["seller"].iloc[0]["invoice_prefix"]), [new])
+    preceding = InvoiceReference(number=number, issue_date=from_day(old.issue_day))
+    facts = Facts.from_reference(now.reference)
+    demand_valid(
+        invoice_of(draft, facts, number=given, issued_at=now.issued_at, issued_on=now.issue_date, preceding=preceding)
+    )
     log.append(connection, datetime.now(UTC), "reissue", _logged(now, given, new))
     return given, draft
 

@@ -1,24 +1,38 @@
-"""Render issued invoices as documents: write-once, with the hash-named bundle that they were made with (rule 7.1)."""
+"""Issued invoices and credit notes as documents: a PDF with its XML inside, and the XML beside it.
+
+Written once, with the hash-named bundle that they were made with (rule 7.1); made again from that bundle at any time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, select
 
+from billing.core.errors import DataRefused, NotFound
+from billing.core.model import Invoice
+from billing.documents.e_invoice.syntaxes import Syntax
+from billing.documents.errors import DocumentFailed
 from billing.documents.renderer import Renderer
+from billing.documents.sample import sample_invoice
 from billing.steps import commit_points
+from billing.steps.credit import read_credit_notes, unrendered_credit_notes
+from billing.steps.e_invoices import findings, xml_of
 from billing.steps.invoices import read_invoices
 from billing.steps.progress import Progress, silent
 from billing.store import log
+from billing.store.documents import PDF, Document, documents_of, files_of_bundle, own_document, write_document
 from billing.store.files import Stored
 from billing.store.home import Home
-from billing.store.tables import documents, invoices
+from billing.store.tables import credit_notes, documents, invoices
 
-PDF = "pdf"
+CII, UBL = Syntax.CII.value, Syntax.UBL.value
+DEFAULT_THEME = "default"
+_READ_AT_ONCE = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,53 +43,139 @@ class RenderSummary:
     failed: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Again:
+    """A document made again from the bundle that it was made with. ``differing`` names the recorded versions that are
+    others here, as ``name: recorded -> here``; where there are none the bytes must be the same (rule 7.1).
+    """
+
+    number: str
+    pdf: bytes
+    same: bool
+    differing: tuple[str, ...]
+
+
 def unrendered(home: Home, close_no: int | None = None) -> list[str]:
-    """Numbers of issued invoices that have no document yet, in order (of one close, or of all)."""
+    """Numbers of what was issued and has no document yet, in order: invoices of one close, or all, and credit notes."""
     with home.database.read() as connection:
-        query = select(invoices.c.number).outerjoin(documents, documents.c.number == invoices.c.number)
-        query = query.where(documents.c.number.is_(None)).order_by(
-            invoices.c.year, invoices.c.prefix, invoices.c.sequence
+        query = (
+            select(invoices.c.number)
+            .outerjoin(documents, own_document(invoices.c.number, PDF))
+            .where(documents.c.number.is_(None))
         )
-        return list(
-            connection.execute(query if close_no is None else query.where(invoices.c.close_no == close_no)).scalars()
-        )
+        query = query.order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence)
+        if close_no is not None:
+            return list(connection.execute(query.where(invoices.c.close_no == close_no)).scalars())
+        found = list(connection.execute(query).scalars())
+    return found + unrendered_credit_notes(home)
 
 
-def render(home: Home, numbers: Sequence[str], templates: Path, progress: Progress = silent) -> RenderSummary:
+def render(
+    home: Home, numbers: Sequence[str], templates: Path, progress: Progress = silent, *, theme: str = DEFAULT_THEME
+) -> RenderSummary:
     """Render a batch in one warm renderer. One document that fails stops no other; what has a document keeps it."""
     if not numbers:
         return RenderSummary(rendered=(), failed=())
-    renderer = Renderer.open(templates)
+    renderer = Renderer.open(templates, theme)
     _keep_bundle(home, renderer)
     rendered: list[str] = []
     failed: list[tuple[str, str]] = []
-    for done, one in enumerate(renderer.render_each(read_invoices(home, numbers))):
+    for done, invoice in enumerate(read_issued(home, numbers)):
         progress("rendering invoices", done, len(numbers))
-        if one.pdf is None:
-            failed.append((one.number, str(one.problem)))
+        xml = xml_of(invoice)
+        try:
+            pdf = renderer.render(invoice, xml)
+        except DocumentFailed as problem:
+            failed.append((invoice.number, str(problem)))
             continue
-        stored = home.documents.put_bytes(one.pdf, ".pdf")
-        commit_points.reached(commit_points.RENDER_WRITTEN)
-        _record(home, one.number, stored, renderer)
-        commit_points.reached(commit_points.RENDER_RECORDED)
-        rendered.append(one.number)
+        _keep(home, invoice.number, pdf, xml, renderer)
+        rendered.append(invoice.number)
     progress("rendering invoices", len(numbers), len(numbers))
     return RenderSummary(rendered=tuple(rendered), failed=tuple(failed))
 
 
-def render_close(home: Home, close_no: int, templates: Path, progress: Progress = silent) -> RenderSummary:
+def render_close(
+    home: Home, close_no: int, templates: Path, progress: Progress = silent, *, theme: str = DEFAULT_THEME
+) -> RenderSummary:
     """Render every invoice of a close that has no document yet."""
-    return render(home, unrendered(home, close_no), templates, progress)
+    return render(home, unrendered(home, close_no), templates, progress, theme=theme)
+
+
+def render_again(home: Home, number: str) -> Again:
+    """Make a document again from what was kept: the same bundle, the pinned data. Nothing is written (rule 7.1)."""
+    with home.database.read() as connection:
+        recorded = _recorded(connection, number, PDF)
+    renderer = Renderer.from_bundle(_read_bundle(home, recorded.bundle))
+    [invoice] = read_issued(home, [number])
+    pdf = renderer.render(invoice, xml_of(invoice))
+    here = renderer.recorded_versions()
+    names = sorted(here.keys() | recorded.versions.keys())
+    pairs = ((name, recorded.versions.get(name, "none"), here.get(name, "none")) for name in names)
+    return Again(
+        number=number,
+        pdf=pdf,
+        same=sha256(pdf).hexdigest() == recorded.sha256,
+        differing=tuple(f"{name}: {was} -> {now}" for name, was, now in pairs if was != now),
+    )
+
+
+def preview(templates: Path, theme: str, locale: str) -> bytes:
+    """An invented invoice in a theme and a language, with its XML. Nothing is read or issued."""
+    invoice = sample_invoice(locale)
+    return Renderer.open(templates, theme).render(invoice, xml_of(invoice))
+
+
+def read_issued(home: Home, numbers: Sequence[str]) -> Iterator[Invoice]:
+    """Invoices and credit notes in the order asked for, some at a time, so that memory does not grow with them.
+
+    Raises ``NotFound`` for a number that was never issued.
+    """
+    with home.database.read() as connection:
+        notes = set(connection.execute(select(credit_notes.c.number)).scalars())
+    for low in range(0, len(numbers), _READ_AT_ONCE):
+        some = numbers[low : low + _READ_AT_ONCE]
+        of_notes = [number for number in some if number in notes]
+        found = {one.number: one for one in read_credit_notes(home, of_notes)}
+        found |= {one.number: one for one in read_invoices(home, [n for n in some if n not in notes])}
+        yield from (found[number] for number in some)
+
+
+def stored_document(home: Home, number: str, kind: str = PDF) -> bytes:
+    """The bytes that were kept, checked against their hash. ``NotFound`` where there is no such document."""
+    with home.database.read() as connection:
+        recorded = _recorded(connection, number, kind)
+    return home.documents.read(recorded.path, recorded.sha256)
+
+
+def ubl_of(home: Home, number: str) -> bytes:
+    """An invoice or credit note as UBL 2.1, made at the first request and kept.
+
+    ``DataRefused`` where EN 16931 cannot write it, or its rules find something wrong with it.
+    """
+    with home.database.read() as connection:
+        if any(document.kind == UBL for document in documents_of(connection, number)):
+            return stored_document(home, number, UBL)
+    [invoice] = read_issued(home, [number])
+    xml = xml_of(invoice, Syntax.UBL)
+    if xml is None:
+        raise DataRefused(f"{number}: EN 16931 has amounts of two decimals only, and {invoice.currency} has more here.")
+    if wrong := findings([invoice], Syntax.UBL)[number]:
+        raise DataRefused(f"{number} is no valid UBL: {'; '.join(wrong)}")
+    stored = home.documents.put_bytes(xml, ".xml")
+    _record(home, number, {UBL: stored}, "", {})
+    return xml
 
 
 def copy_documents(home: Home, folder: Path) -> int:
-    """Copy every document into a folder under its invoice's number; returns how many."""
+    """Copy what was issued into a folder under its number, PDF and XML; returns how many have a PDF."""
+    suffixes = {PDF: ".pdf", CII: ".xml", UBL: ".ubl.xml"}
     with home.database.read() as connection:
-        rows = connection.execute(select(documents.c.number, documents.c.path, documents.c.sha256)).all()
+        found = [each for each in documents_of(connection) if each.kind in suffixes]
     folder.mkdir(parents=True, exist_ok=True)
-    for row in rows:
-        (folder / f"{row.number.replace('/', '_')}.pdf").write_bytes(home.documents.read(row.path, row.sha256))
-    return len(rows)
+    for each in found:
+        suffix = suffixes[each.kind]
+        (folder / f"{each.number.replace('/', '_')}{suffix}").write_bytes(home.documents.read(each.path, each.sha256))
+    return sum(1 for each in found if each.kind == PDF)
 
 
 def _keep_bundle(home: Home, renderer: Renderer) -> None:
@@ -87,15 +187,38 @@ def _keep_bundle(home: Home, renderer: Renderer) -> None:
     home.bundles.put_bytes("".join(lines).encode(), ".sha256")
 
 
-def _record(home: Home, number: str, stored: Stored, renderer: Renderer) -> None:
+def _read_bundle(home: Home, digest: str) -> dict[str, bytes]:
+    """The files of a bundle that was kept, by path."""
+    return {
+        path: home.bundles.read(home.bundles.stored(one, 0, Path(path).suffix).path, one)
+        for one, path in files_of_bundle(home.bundles, digest)
+    }
+
+
+def _recorded(connection: Connection, number: str, kind: str) -> Document:
+    for document in documents_of(connection, number):
+        if document.kind == kind:
+            return document
+    raise NotFound(f"{number} has no document {kind}; `billing invoices render` makes what is missing.")
+
+
+def _keep(home: Home, number: str, pdf: bytes, xml: bytes | None, renderer: Renderer) -> None:
+    """Files first, then their rows in one transaction: a document is there with its XML or not at all."""
+    files = {PDF: home.documents.put_bytes(pdf, ".pdf")}
+    if xml is not None:
+        files[CII] = home.documents.put_bytes(xml, ".xml")
+    commit_points.reached(commit_points.RENDER_WRITTEN)
     versions = renderer.recorded_versions()
+    _record(home, number, files, versions["bundle"], versions)
+    commit_points.reached(commit_points.RENDER_RECORDED)
+
+
+def _record(home: Home, number: str, files: dict[str, Stored], bundle: str, versions: dict[str, str]) -> None:
     with home.database.exclusive("books") as connection:
-        known = connection.execute(
-            select(documents.c.sha256).where(documents.c.number == number, documents.c.kind == PDF)
-        ).scalar()
-        if known is not None:
-            return
-        row = {"number": number, "kind": PDF, "sha256": stored.sha256, "bytes": stored.size_bytes, "path": stored.path}
-        connection.execute(insert(documents).values(**row, bundle=versions["bundle"], versions=log.canonical(versions)))
-        payload = {"number": number, "kind": PDF, "sha256": stored.sha256, "bundle": versions["bundle"]}
-        log.append(connection, datetime.now(UTC), "document", payload)
+        known = {document.kind for document in documents_of(connection, number)}
+        for kind, stored in files.items():
+            if kind in known:
+                continue
+            write_document(connection, number, kind, stored, bundle, versions)
+            payload = {"number": number, "kind": kind, "sha256": stored.sha256, "bundle": bundle}
+            log.append(connection, datetime.now(UTC), "document", payload)

@@ -45,10 +45,10 @@ class Statements:
 
     @classmethod
     def read(cls, connection: Connection, heads: Sequence[Row[Any]], references: Mapping[int, Reference]) -> Statements:
-        """Read for invoices (rows with team_id and pinned_load), by what was known at their loads."""
+        """Read for invoices (rows with team_id and cycle_load), by what was known when their cycles were pinned."""
         teams = sorted({head.team_id for head in heads})
         terms = {
-            load: Terms.from_reference(reference, [head.team_id for head in heads if head.pinned_load == load])
+            load: Terms.from_reference(reference, [head.team_id for head in heads if head.cycle_load == load])
             for load, reference in references.items()
         }
         held = {s.subscription_id for one in terms.values() for team in one.teams.values() for s in team.subscriptions}
@@ -79,7 +79,7 @@ class Statements:
 
     def _balances(self, head: Row[Any], apis: Mapping[str, ApiFacts]) -> Iterable[Balance]:
         """At the cycle's last instant, counting what closed cycles had drawn once this one was closed."""
-        team = self.terms[head.pinned_load].teams.get(head.team_id)
+        team = self.terms[head.cycle_load].teams.get(head.team_id)
         if team is None:
             return
         used = self._used(head, [s.subscription_id for s in team.subscriptions])

@@ -14,6 +14,7 @@ from billing.steps.awaited import Awaited, awaited
 from billing.steps.overdue import Overdue, overdue_runs
 from billing.store import ledger, log
 from billing.store.batches import COMMITTED, OPEN, completeness, pinnable
+from billing.store.documents import PDF, own_document
 from billing.store.home import Home
 from billing.store.reference_history import last_load
 from billing.store.tables import batches, closes, cycles, documents, invoices, parked, quarantine
@@ -72,7 +73,7 @@ def status(home: Home) -> Status:
             last_close_tzdata=_tzdata_of(connection, last.close_no) if last else "",
             closed_cycles=_count(connection, cycles, cycles.c.state == ledger.ISSUED),
             invoices=_count(connection, invoices),
-            documents=_count(connection, documents),
+            documents=_count(connection, documents.join(invoices, own_document(invoices.c.number, PDF))),
             parked=_parked(connection),
             overdue=overdue_runs(connection, datetime.now(UTC) - _OVERDUE_SHOWN),
             log_rows=rows,
@@ -96,4 +97,7 @@ def _quarantined(connection: Connection) -> dict[str, int]:
 
 def _parked(connection: Connection) -> tuple[tuple[str, str, str], ...]:
     rows = connection.execute(select(parked).order_by(parked.c.team_id))
-    return tuple((row.team_id, format_us(row.cycle_start_us), row.reason) for row in rows)
+    return tuple(
+        (row.team_id, format_us(row.cycle_start_us), f"{row.reason} ({row.detail})" if row.detail else row.reason)
+        for row in rows
+    )

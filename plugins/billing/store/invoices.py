@@ -68,6 +68,11 @@ def last_issue_us(connection: Connection) -> int | None:
     return max((us for us in found if us is not None), default=None)
 
 
+def last_invoice_us(connection: Connection) -> int | None:
+    """When an invoice was last issued; None before the first."""
+    return connection.execute(select(func.max(invoices.c.issued_at_us))).scalar()
+
+
 def replaced_by(connection: Connection, number: str) -> str | None:
     """The invoice that took the place of one; None where none did."""
     later = invoices.alias()
