@@ -57,11 +57,11 @@ def _facts(summary: RunSummary, texts: Texts) -> tuple[tuple[str, str], ...]:
     numbers = "–" if not summary.first_number else f"{summary.first_number} – {summary.last_number}"
     return (
         (texts("Issue date"), texts.day(summary.issue_date)),
+        (texts("Numbers"), numbers),
         (texts("Cycles closed"), texts.decimal(summary.cycles)),
         (texts("Invoices"), texts.decimal(summary.invoices)),
         (texts("with a total of 0"), texts.decimal(summary.zero_total)),
         (texts("Credit notes since"), texts.decimal(summary.credit_notes)),
-        (texts("Numbers"), numbers),
     )
 
 
