@@ -48,6 +48,27 @@ fetch_uv() {
     echo '*' >.venv-uv/.gitignore
 }
 
+# Whether a Python serves, and was not built as a shared library without optimisation, as pyenv does unless told
+# otherwise: that makes all that follows a quarter slower.
+is_quick() {
+    "$1" - 2>/dev/null <<'END'
+import sys, sysconfig
+from pathlib import Path
+maps = Path("/proc/self/maps")
+shared = maps.exists() and "/libpython" in maps.read_text()
+optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+sys.exit(not (3, 11) <= sys.version_info < (3, 14) or shared and not optimised)
+END
+}
+
+# Where nobody says which, a quick one goes before uv's own choice.
+choose_python() {
+    if [ -n "${UV_PYTHON:-}" ]; then return; fi
+    for each in ${PYTHON:-python3 python3.13 python3.12 python3.11 /usr/bin/python3 /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11}; do
+        if is_quick "$each"; then UV_PYTHON=$(command -v "$each"); export UV_PYTHON; return; fi
+    done
+}
+
 quiet() { [ -t 2 ] || echo --quiet; }
 
 # The same versions and hashes through pip, for machines where pip is told of an index and uv is not.
@@ -70,6 +91,7 @@ make_venv() {
     if [ -x .venv/bin/python ] && [ "$(cat $STAMP 2>/dev/null)" = "$(made_from)" ]; then return; fi
     find_uv || { fetch_uv && find_uv; } || die "the uv that was fetched does not run."
     say "making .venv (about 1.5 GB; a minute or two the first time)"
+    choose_python
     # Compiled once here, where some environments would compile anew in every process.
     # shellcheck disable=SC2046  # no word at all where a terminal shows the progress
     "$uv" sync --frozen --all-groups --compile-bytecode $(quiet) || sync_by_pip

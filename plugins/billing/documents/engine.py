@@ -15,9 +15,10 @@ import shutil
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
 from types import ModuleType
@@ -25,6 +26,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from billing.documents.errors import RendererUnavailable, TemplateBroken
+from billing.documents.kept_styles import WEASYPRINT, KeptStyles, has_lists_or_notes, lean_html
 from billing.documents.xmp import FACTUR_X_FILE, xmp_packet
 
 DEBIAN_PACKAGES = "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 libfontconfig1"
@@ -83,6 +85,8 @@ class Engine:
             self._fonts = FontConfiguration()
             self._fetcher = _data_fetcher()
             self._images: dict[str, Any] = {}
+            self._styles = KeptStyles() if version("weasyprint") == WEASYPRINT else None
+            self._is_plain = not has_lists_or_notes(stylesheet)
             with _complaints() as complaints:
                 self._stylesheet = self._weasyprint.CSS(
                     string=stylesheet, url_fetcher=self._fetcher, base_url=_NOWHERE, font_config=self._fonts
@@ -104,10 +108,11 @@ class Engine:
         options = _ISSUED if issued_at else {}
         self._fetcher.refused.clear()
         with _complaints() as complaints:
-            source = self._weasyprint.HTML(string=html, url_fetcher=self._fetcher, base_url=_NOWHERE)
-            document = source.render(
-                font_config=self._fonts, stylesheets=[self._stylesheet], cache=self._images, **options
-            )
+            with self._styles.used() if self._styles else nullcontext():
+                source = self._html(html)(string=html, url_fetcher=self._fetcher, base_url=_NOWHERE)
+                document = source.render(
+                    font_config=self._fonts, stylesheets=[self._stylesheet], cache=self._images, **options
+                )
             pdf = self._issue(document, issued_at.astimezone(UTC), attachments) if issued_at else document.write_pdf()
             if issued_at and not document.metadata.title:
                 complaints.append("the page has no title")
@@ -119,6 +124,11 @@ class Engine:
             refused=tuple(self._fetcher.refused),
             complaints=tuple(complaints),
         )
+
+    def _html(self, html: str) -> Any:
+        """The class that reads a page: the lean one, unless page or stylesheet want what it leaves out."""
+        lean = self._styles is not None and self._is_plain and not has_lists_or_notes(html)
+        return lean_html() if lean else self._weasyprint.HTML
 
     def _issue(self, document: Any, issued_at: datetime, attachments: Sequence[Attached]) -> bytes:
         """Write a document that was laid out, by the standards that an issued one keeps."""
