@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from billing.core.errors import ConservationBroken, NotFound
+from billing.core.model import InvoiceType
 from billing.documents.errors import TemplateBroken
 from billing.documents.renderer import Renderer
+from billing.steps.credit import credit
+from billing.steps.e_invoices import xml_of
 from billing.steps.invoices import list_invoices, read_invoices
-from billing.steps.render import copy_documents, render, render_close, unrendered
+from billing.steps.render import (
+    copy_documents,
+    preview,
+    read_issued,
+    render,
+    render_again,
+    render_close,
+    stored_document,
+    ubl_of,
+    unrendered,
+)
 from billing.steps.status import status
 from billing.store.tables import documents
 
-from .small_world import REFERENCE, TEMPLATES, Shop
+from .small_world import REFERENCE, TEMPLATES, Shop, instant
 
 
 def invoiced(shop: Shop, *, first_buyer: str = "Buyer One") -> None:
@@ -39,11 +53,14 @@ def test_every_invoice_gets_a_document_that_is_recorded(shop: Shop) -> None:
     found = pdfs(shop)
     assert all(content.startswith(b"%PDF-") for content in found.values())
     with shop.home.database.read() as connection:
-        rows = connection.execute(select(documents).order_by(documents.c.number)).all()
-    assert [row.number for row in rows] == list(found)
-    assert all(shop.home.documents.read(row.path, row.sha256) == found[row.number] for row in rows)
+        rows = connection.execute(select(documents).order_by(documents.c.number, documents.c.kind)).all()
+    assert [(row.number, row.kind) for row in rows] == [(number, kind) for number in found for kind in ("cii", "pdf")]
+    for row in rows:
+        kept = shop.home.documents.read(row.path, row.sha256)
+        assert kept == found[row.number] if row.kind == "pdf" else kept.startswith(b"<?xml")
+        assert stored_document(shop.home, row.number, row.kind) == kept
     versions = json.loads(rows[0].versions)
-    assert versions["weasyprint"]
+    assert versions["weasyprint"] and versions["factur-x"]
     assert versions["bundle"] == rows[0].bundle
     assert status(shop.home).documents == 2
 
@@ -106,11 +123,14 @@ def test_a_template_change_never_alters_an_old_document(shop: Shop, tmp_path: Pa
     render(shop.home, ["INV-2026-000001"], TEMPLATES)
     before = pdfs(shop)
     restyled = copy_of_templates(tmp_path / "invoices")
-    for style in restyled.glob("*.css"):
+    for style in restyled.glob("*.css.j2"):
         style.write_text(style.read_text("utf-8") + "\nbody { letter-spacing: 0.2pt }\n", "utf-8")
     render(shop.home, ["INV-2026-000001", "INV-2026-000002"], restyled)
     after = pdfs(shop)
     assert after["INV-2026-000001"] == before["INV-2026-000001"]
+    for number in after:
+        again = render_again(shop.home, number)
+        assert (again.same, again.pdf == after[number], again.differing) == (True, True, ()), "from its own bundle"
     with shop.home.database.read() as connection:
         bundles = set(connection.execute(select(documents.c.bundle)).scalars())
     assert len(bundles) == 2
@@ -121,7 +141,8 @@ def test_the_bundle_of_a_document_can_be_put_together_again(shop: Shop, tmp_path
     invoiced(shop)
     render(shop.home, unrendered(shop.home), copy_of_templates(tmp_path / "invoices"))
     with shop.home.database.read() as connection:
-        row = connection.execute(select(documents).order_by(documents.c.number)).first()
+        pdf = documents.c.kind == "pdf"
+        row = connection.execute(select(documents).where(pdf).order_by(documents.c.number)).first()
     assert row
     kept = shop.home.bundles
     listed = kept.read(f"{row.bundle[:2]}/{row.bundle}.sha256", row.bundle).decode().splitlines()
@@ -130,7 +151,7 @@ def test_the_bundle_of_a_document_can_be_put_together_again(shop: Shop, tmp_path
         files[path] = kept.read(f"{digest[:2]}/{digest}{Path(path).suffix}", digest)
     renderer = Renderer.from_bundle(files)
     (invoice,) = read_invoices(shop.home, [row.number])
-    assert renderer.render(invoice) == pdfs(shop)[row.number]
+    assert renderer.render(invoice, xml_of(invoice)) == pdfs(shop)[row.number]
     assert renderer.recorded_versions() == json.loads(row.versions)
 
 
@@ -151,7 +172,62 @@ def test_documents_are_copied_under_their_numbers(shop: Shop, tmp_path: Path) ->
     close_no = shop.close("08-02").close_no
     assert render_close(shop.home, close_no, TEMPLATES).rendered == ("A/B-2026-000001",)
     assert copy_documents(shop.home, tmp_path / "out") == 1
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["A_B-2026-000001.pdf"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A_B-2026-000001.pdf", "A_B-2026-000001.xml"]
+
+
+def test_a_credit_note_has_a_document_of_its_own(shop: Shop) -> None:
+    """Rule 6.4."""
+    invoiced(shop)
+    shop.render()
+    note = credit(shop.home, "INV-2026-000001", reason="wrong project", wanted=[], as_of=instant("08-03")).number
+    assert unrendered(shop.home) == [note]
+    assert shop.render().rendered == (note,)
+    (read,) = read_issued(shop.home, [note])
+    assert (read.type, read.preceding and read.preceding.number) == (InvoiceType.CREDIT_NOTE, "INV-2026-000001")
+    assert b"<ram:TypeCode>381</ram:TypeCode>" in stored_document(shop.home, note, "cii")
+    assert render_again(shop.home, note).same
+
+
+def test_invoices_and_credit_notes_are_read_in_the_order_asked_for(shop: Shop) -> None:
+    invoiced(shop)
+    note = credit(shop.home, "INV-2026-000002", reason="x", wanted=[], as_of=instant("08-03")).number
+    for numbers in (["INV-2026-000001", note, "INV-2026-000002"], [note, "INV-2026-000001"], []):
+        assert [one.number for one in read_issued(shop.home, numbers)] == numbers
+
+
+def test_ubl_is_made_at_the_first_request_and_kept(shop: Shop) -> None:
+    invoiced(shop)
+    shop.render()
+    ubl = ubl_of(shop.home, "INV-2026-000001")
+    assert b"urn:oasis:names:specification:ubl:schema:xsd:Invoice-2" in ubl
+    seen = status(shop.home).log_rows
+    assert ubl_of(shop.home, "INV-2026-000001") == ubl == stored_document(shop.home, "INV-2026-000001", "ubl")
+    assert status(shop.home).log_rows == seen, "nothing was written the second time"
+
+
+def test_another_renderer_is_named(shop: Shop) -> None:
+    """Rule 7.1: where the renderer differs the rerun says so."""
+    invoiced(shop)
+    shop.render()
+    with shop.home.database.write() as connection:
+        row = connection.execute(select(documents).where(documents.c.kind == "pdf")).first()
+        assert row
+        versions = json.loads(row.versions) | {"weasyprint": "1.0"}
+        mine = (documents.c.number == row.number) & (documents.c.kind == "pdf")
+        connection.execute(update(documents).where(mine).values(versions=json.dumps(versions)))
+    again = render_again(shop.home, row.number)
+    assert again.same and again.differing == (f"weasyprint: 1.0 -> {version('weasyprint')}",)
+
+
+def test_there_is_no_document_of_another_kind(shop: Shop) -> None:
+    invoiced(shop)
+    with pytest.raises(NotFound, match="has no document pdf; `billing invoices render`"):
+        stored_document(shop.home, "INV-2026-000001")
+
+
+@pytest.mark.parametrize("theme", ["default", "ledger"])
+def test_a_theme_is_looked_at_without_a_home(theme: str) -> None:
+    assert preview(TEMPLATES, theme, "ja").startswith(b"%PDF-")
 
 
 def test_what_was_never_issued_cannot_be_rendered(shop: Shop) -> None:
