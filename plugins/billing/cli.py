@@ -88,7 +88,9 @@ def init(context: typer.Context) -> None:
 @app.command()
 def configure(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="close_lag_seconds (3600) or max_units_per_cycle.")],
+    name: Annotated[
+        str, typer.Argument(help="close_lag_seconds (3600), max_units_per_cycle, or production (1: invoices are real).")
+    ],
     value: Annotated[int, typer.Argument(help="A whole number.")],
 ) -> None:
     """Set how this home bills, from the next close on."""
@@ -120,7 +122,7 @@ def balances(
 
 @app.command()
 def export(context: typer.Context, folder: Folder) -> None:
-    """Write the outputs: cycles, carry, charges, invoices, invoice_lines, rejected, parked."""
+    """Write the outputs: cycles, carry, charges, invoices and credit notes with their lines, rejected, parked."""
     from billing.steps.export import export as export_all
 
     with opened_home(context) as (home, _):
