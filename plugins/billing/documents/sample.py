@@ -228,13 +228,15 @@ def _statement_line(api: _Api) -> StatementLine:
 
 
 def _daily(number: int, api: _Api) -> DailyUsage:
-    """Weekdays more than weekends, each API with a wave of its own, in whole tenths."""
+    """Weekdays more than weekends, each API with a wave of its own; together what the statement says was used."""
+    line = _statement_line(api)
+    used = line.usage - line.late_usage
     days = [date(2026, 7, 15).toordinal() + day for day in range(31)]
-    quantities = tuple(
-        Decimal((day * (37 + 6 * number) + number * 61) % (89 + number) + 30).scaleb(-1)
-        * (1 if (day + 6) % 7 < 5 else Decimal("0.2"))
-        for day in days
-    )
+    weights = [
+        ((day * (37 + 6 * number) + number * 61) % (89 + number) + 30) * (5 if (day + 6) % 7 < 5 else 1) for day in days
+    ]
+    parts = [round_half_up(used * weight / sum(weights), 3) for weight in weights[1:]]
+    quantities = (used - sum(parts), *parts)
     return DailyUsage(
         api=_id(api.name),
         api_name=api.name,
