@@ -14,6 +14,7 @@ from billing.documents.view import PageView, PartyView, page_view, party_view, t
 
 PARKED_MAX = 6
 """How many parked teams are named at most: what fits on the page."""
+_DETAIL_MAX, _WORD_MAX = 80, 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +124,13 @@ def _parked(summary: RunSummary, texts: Texts) -> TableView:
 
 def _reason(one: Parked, texts: Texts) -> str:
     name = _reason_name(one.reason, texts)
-    return texts("%(label)s: %(value)s", label=name, value=one.detail) if one.detail else name
+    return texts("%(label)s: %(value)s", label=name, value=_in_short(one.detail)) if one.detail else name
+
+
+def _in_short(detail: str) -> str:
+    """What fits on the page: without the places in an XML, which are longer than any word, and cut."""
+    text = " ".join(word for word in detail.split() if len(word) <= _WORD_MAX)
+    return text if len(text) <= _DETAIL_MAX else f"{text[:_DETAIL_MAX].rstrip()}…"
 
 
 def _reason_name(reason: ParkedReason, texts: Texts) -> str:
@@ -132,6 +139,7 @@ def _reason_name(reason: ParkedReason, texts: Texts) -> str:
         ParkedReason.NO_TAX_RATE: texts("no tax rate"),
         ParkedReason.BOUND_EXCEEDED: texts("bound exceeded"),
         ParkedReason.MISSING_PARTICULARS: texts("missing particulars"),
+        ParkedReason.INVALID_INVOICE: texts("invalid invoice"),
     }
     return names[reason]
 
