@@ -1,4 +1,4 @@
-"""Who is parked, on the page of a close: every reason has its words, and what a machine wrote of it keeps to the page."""
+"""Who is parked, on the page of a close: every reason has its words, and what the rules said keeps to the page."""
 
 from __future__ import annotations
 

@@ -371,11 +371,11 @@ def described(team: Parked) -> str:
 
 
 def invoice_numbers(home: Home, close_no: int) -> tuple[str, ...]:
-    """The numbers of a close's invoices, in order."""
+    """The numbers of a close's invoices, in order; those that took the place of one later are not its own."""
     with home.database.read() as connection:
         query = (
             select(invoices.c.number)
-            .where(invoices.c.close_no == close_no)
+            .where(invoices.c.close_no == close_no, invoices.c.revision == 1)
             .order_by(invoices.c.year, invoices.c.sequence)
         )
         return tuple(connection.execute(query).scalars())

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from billing.core.model import ApiBilling
 from billing.steps.reference_versions import Version
+from billing.store.invoices import stands
 from billing.store.late_rows import Figure, Touched
 from billing.store.tables import carry, cycles, invoices
 
@@ -93,9 +94,10 @@ def _used(connection: Connection, team_ids: Collection[str], from_us: int) -> di
 
 
 def invoice_numbers(connection: Connection, hits: Iterable[Hit]) -> Mapping[tuple[str, int], tuple[str, ...]]:
-    """By team and cycle the numbers of its invoices, in order."""
+    """By team and cycle the numbers of its invoices that stand, in order."""
     wanted = {(hit.team_id, hit.cycle_start_us) for hit in hits}
-    query = select(invoices.c.team_id, invoices.c.cycle_start_us, invoices.c.number).order_by(invoices.c.number)
+    query = select(invoices.c.team_id, invoices.c.cycle_start_us, invoices.c.number).where(stands())
+    query = query.order_by(invoices.c.number)
     found: dict[tuple[str, int], tuple[str, ...]] = {}
     for row in named(connection, query, invoices.c.team_id, {team_id for team_id, _ in wanted}):
         key = (row.team_id, row.cycle_start_us)

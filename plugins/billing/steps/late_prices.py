@@ -17,7 +17,7 @@ from billing.core.reference import Reference
 from billing.steps.late_closed import Hit, cycle_of, named
 from billing.steps.late_in_force import NOTHING, Difference, InForce, differences_by_key, in_force, pieces
 from billing.steps.reference_versions import Version
-from billing.store.invoices import from_minor
+from billing.store.invoices import from_minor, stands
 from billing.store.late_rows import Figure, Touched
 from billing.store.tables import carry, cycles, draws, invoice_lines, invoices, reference_history
 
@@ -176,7 +176,8 @@ def _lines(connection: Connection, team_ids: Collection[str]) -> Iterator[Any]:
         cycles.c.pinned_load,
         invoice_lines,
     ).join(invoice_lines, invoice_lines.c.number == invoices.c.number)
-    query = query.join(cycles, cycle_of(invoices)).order_by(invoices.c.number, invoice_lines.c.line_no)
+    query = query.join(cycles, cycle_of(invoices)).where(stands())
+    query = query.order_by(invoices.c.number, invoice_lines.c.line_no)
     return named(connection, query, invoices.c.team_id, team_ids)
 
 

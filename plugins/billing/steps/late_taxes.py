@@ -1,4 +1,4 @@
-"""Late taxes: invoices that would have borne another one, with the exact amount (rules 3.6 and 6.2)."""
+"""Late taxes: invoices that stand and would have borne another one, with the exact amount (rules 3.6 and 6.2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from billing.core.tax import tax_on
 from billing.steps.late_closed import Hit, cycle_of, named
 from billing.steps.late_in_force import NOTHING, InForce, in_force
 from billing.steps.reference_versions import Version
-from billing.store.invoices import from_minor
+from billing.store.invoices import from_minor, stands
 from billing.store.late_rows import Figure, Touched
 from billing.store.tables import cycles, invoices
 
@@ -51,8 +51,8 @@ def tax_hits(
 
 
 def _invoices(connection: Connection, team_ids: Collection[str]) -> Iterator[Any]:
-    query = select(invoices, cycles.c.period_last_day).join(cycles, cycle_of(invoices)).order_by(invoices.c.number)
-    return named(connection, query, invoices.c.team_id, team_ids)
+    query = select(invoices, cycles.c.period_last_day).join(cycles, cycle_of(invoices)).where(stands())
+    return named(connection, query.order_by(invoices.c.number), invoices.c.team_id, team_ids)
 
 
 def _figures(invoice: Any, is_now: TaxTreatment | None) -> Iterator[Figure]:

@@ -13,6 +13,7 @@ from billing.intake.expectations.evaluation import inspect
 from billing.intake.expectations.ledger import Law, Total, ledger_suite
 from billing.steps.inspection import COMMAND, keep, kept
 from billing.store.home import Home
+from billing.store.invoices import stands
 from billing.store.ledger import ISSUED
 from billing.store.tables import carry, credit_notes, cycles, draws, invoice_lines, invoices, log
 
@@ -61,8 +62,7 @@ def _totals(connection: Connection) -> list[Total]:
     same_cycle = (cycles.c.team_id == draws.c.team_id) & (cycles.c.cycle_start_us == draws.c.cycle_start_us)
     payg = (draws.c.source == Kind.PAYG.value) & (cycles.c.state == ISSUED)
     paid = select(draws.c.charged_units).join(cycles, same_cycle).where(payg).subquery()
-    replaced = select(invoices.c.replaces).where(invoices.c.replaces != "")
-    invoiced = select(invoice_lines.c.charged_units).where(invoice_lines.c.number.not_in(replaced)).subquery()
+    invoiced = select(invoice_lines.c.charged_units).join(invoices).where(stands()).subquery()
     said = connection.execute(select(log.c.payload).where(log.c.kind == "close")).scalars()
     by_hand = {
         kind: connection.execute(select(func.count()).where(log.c.kind == kind)).scalar_one()

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import pandas as pd
-from sqlalchemy import Connection, and_, func, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select
 
 from billing.core.errors import DataRefused
 from billing.core.instants import day_number, to_us
@@ -71,6 +71,11 @@ def last_issue_us(connection: Connection) -> int | None:
 def last_invoice_us(connection: Connection) -> int | None:
     """When an invoice was last issued; None before the first."""
     return connection.execute(select(func.max(invoices.c.issued_at_us))).scalar()
+
+
+def stands() -> ColumnElement[bool]:
+    """What leaves out invoices that another one has taken the place of (rule 6.4)."""
+    return invoices.c.number.not_in(select(invoices.c.replaces).where(invoices.c.replaces != ""))
 
 
 def replaced_by(connection: Connection, number: str) -> str | None:
