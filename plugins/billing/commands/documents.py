@@ -53,12 +53,13 @@ def invoices_xml(
         XmlSyntax, typer.Option(help="cii: the XML inside the PDF (Factur-X). ubl: UBL 2.1, as Peppol takes it.")
     ] = XmlSyntax.CII,
 ) -> None:
-    """Write the e-invoice (EN 16931) as a file of its own. UBL is made, checked and kept at the first request."""
-    from billing.steps.render import stored_document, ubl_of
+    """Write the e-invoice (EN 16931) as a file of its own. UBL is made, checked and kept at the first request,
+    and so is the CII of an invoice that was issued before there was any.
+    """
+    from billing.steps.render import cii_of, ubl_of
 
     with opened_home(context) as (home, _):
-        xml = ubl_of(home, number) if syntax is XmlSyntax.UBL else stored_document(home, number, syntax.value)
-        out.write_bytes(xml)
+        out.write_bytes(ubl_of(home, number) if syntax is XmlSyntax.UBL else cii_of(home, number))
     typer.echo(f"{number} is in {out}.")
 
 

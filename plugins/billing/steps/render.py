@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from billing.core.errors import DataRefused, NotFound
 from billing.core.model import Invoice
 from billing.documents.e_invoice.syntaxes import Syntax
-from billing.documents.errors import DocumentFailed
+from billing.documents.errors import DocumentFailed, TemplateBroken
 from billing.documents.renderer import Renderer
 from billing.documents.sample import sample_invoice
 from billing.steps import commit_points
@@ -105,7 +105,7 @@ def render_again(home: Home, number: str) -> Again:
     """Make a document again from what was kept: the same bundle, the pinned data. Nothing is written (rule 7.1)."""
     with home.database.read() as connection:
         recorded = _recorded(connection, number, PDF)
-    renderer = Renderer.from_bundle(_read_bundle(home, recorded.bundle))
+    renderer = _as_it_was(home, recorded)
     [invoice] = read_issued(home, [number])
     pdf = renderer.render(invoice, xml_of(invoice))
     here = renderer.recorded_versions()
@@ -147,22 +147,35 @@ def stored_document(home: Home, number: str, kind: str = PDF) -> bytes:
     return home.documents.read(recorded.path, recorded.sha256)
 
 
+def cii_of(home: Home, number: str) -> bytes:
+    """The XML that was issued with the PDF. A PDF from before there was any gets it at the first request, as ``ubl_of``
+    makes it. ``NotFound`` where there is no PDF yet either.
+    """
+    with home.database.read() as connection:
+        _recorded(connection, number, PDF)
+    return _made_at_request(home, number, Syntax.CII)
+
+
 def ubl_of(home: Home, number: str) -> bytes:
     """An invoice or credit note as UBL 2.1, made at the first request and kept.
 
     ``DataRefused`` where EN 16931 cannot write it, or its rules find something wrong with it.
     """
+    return _made_at_request(home, number, Syntax.UBL)
+
+
+def _made_at_request(home: Home, number: str, syntax: Syntax) -> bytes:
     with home.database.read() as connection:
-        if any(document.kind == UBL for document in documents_of(connection, number)):
-            return stored_document(home, number, UBL)
+        if any(document.kind == syntax.value for document in documents_of(connection, number)):
+            return stored_document(home, number, syntax.value)
     [invoice] = read_issued(home, [number])
-    xml = xml_of(invoice, Syntax.UBL)
+    xml = xml_of(invoice, syntax)
     if xml is None:
         raise DataRefused(f"{number}: EN 16931 has amounts of two decimals only, and {invoice.currency} has more here.")
-    if wrong := findings([invoice], Syntax.UBL)[number]:
-        raise DataRefused(f"{number} is no valid UBL: {'; '.join(wrong)}")
+    if wrong := findings([invoice], syntax)[number]:
+        raise DataRefused(f"{number} is no valid {syntax.name}: {'; '.join(wrong)}")
     stored = home.documents.put_bytes(xml, ".xml")
-    _record(home, number, {UBL: stored}, "", {})
+    _record(home, number, {syntax.value: stored}, "", {})
     return xml
 
 
@@ -193,6 +206,19 @@ def _read_bundle(home: Home, digest: str) -> dict[str, bytes]:
         path: home.bundles.read(home.bundles.stored(one, 0, Path(path).suffix).path, one)
         for one, path in files_of_bundle(home.bundles, digest)
     }
+
+
+def _as_it_was(home: Home, recorded: Document) -> Renderer:
+    """The renderer of a document's own bundle. ``DataRefused`` where this version has no use for its templates."""
+    try:
+        return Renderer.from_bundle(_read_bundle(home, recorded.bundle))
+    except TemplateBroken as problem:
+        made_with = ", ".join(f"{name} {was}" for name, was in recorded.versions.items() if name != "bundle")
+        raise DataRefused(
+            f"{recorded.number} was rendered by another version, whose templates this one cannot use ({problem}): it "
+            f"cannot be made again here. It was made with {made_with}. What was issued is kept: "
+            f"`billing invoices pdf {recorded.number}`."
+        ) from problem
 
 
 def _recorded(connection: Connection, number: str, kind: str) -> Document:

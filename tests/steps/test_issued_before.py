@@ -1,0 +1,49 @@
+"""Invoices that an earlier version issued: documents without XML, bundles that this version cannot read (rule 7.1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, update
+
+from billing.core.errors import DataRefused, NotFound
+from billing.steps.render import cii_of, render_again, stored_document
+from billing.store.tables import documents
+
+from .small_world import Shop
+
+NUMBER = "INV-2026-000001"
+
+
+@pytest.fixture
+def issued_before(shop: Shop) -> Shop:
+    """July of t1 with its PDF, as it was kept before there was XML and before there were themes."""
+    shop.load()
+    shop.ingest("e1,2026-07-05T00:00:00Z,a1,render,65,,", now="08-02")
+    shop.close("08-02")
+    with pytest.raises(NotFound, match="has no document pdf; `billing invoices render`"):
+        cii_of(shop.home, NUMBER)
+    shop.render()
+    files = {"invoice.html.j2": b"<p>An invoice</p>", "invoice.css": b"", "fonts/A.ttf": b"a font"}
+    lines = [
+        f"{shop.home.bundles.put_bytes(files[path], Path(path).suffix).sha256}  {path}\n" for path in sorted(files)
+    ]
+    old = shop.home.bundles.put_bytes("".join(lines).encode(), ".sha256").sha256
+    with shop.home.database.write() as connection:
+        connection.execute(delete(documents).where(documents.c.kind == "cii"))
+        connection.execute(update(documents).values(bundle=old, versions='{"bundle": "", "weasyprint": "1.0"}'))
+    return shop
+
+
+def test_an_invoice_without_xml_gets_it_at_the_first_request(issued_before: Shop) -> None:
+    xml = cii_of(issued_before.home, NUMBER)
+    assert b"CrossIndustryInvoice" in xml
+    assert cii_of(issued_before.home, NUMBER) == xml == stored_document(issued_before.home, NUMBER, "cii")
+
+
+def test_rule_7_1_a_bundle_that_this_version_cannot_use_is_said_with_what_it_was_made_with(issued_before: Shop) -> None:
+    with pytest.raises(
+        DataRefused, match="rendered by another version.*made with weasyprint 1.0.*invoices pdf INV-2026"
+    ):
+        render_again(issued_before.home, NUMBER)
