@@ -8,10 +8,14 @@ import pytest
 from sqlalchemy import delete, update
 
 from billing.core.errors import DataRefused, NotFound
+from billing.steps.close import close
+from billing.steps.credit import credit
+from billing.steps.reissue import reissue
 from billing.steps.render import cii_of, render_again, stored_document
 from billing.store.tables import documents
 
-from .small_world import Shop
+from .small_world import Shop, instant
+from .test_particulars_parked import seller
 
 NUMBER = "INV-2026-000001"
 
@@ -47,3 +51,16 @@ def test_rule_7_1_a_bundle_that_this_version_cannot_use_is_said_with_what_it_was
         DataRefused, match="rendered by another version.*made with weasyprint 1.0.*invoices pdf INV-2026"
     ):
         render_again(issued_before.home, NUMBER)
+
+
+def test_rule_6_4_an_invoice_that_was_never_checked_can_be_given_back_and_issued_anew(shop: Shop) -> None:
+    """Its seller breaks a rule of EN 16931, and so must its credit note; what takes its place must not."""
+    shop.load(seller=seller(electronic_address="x", electronic_address_scheme="ZZ"))
+    shop.ingest("e1,2026-07-05T00:00:00Z,a1,render,65,,", now="08-02")
+    close(shop.home, instant("08-02"), e_invoices=False)
+    given = credit(shop.home, NUMBER, reason="No valid address", as_of=instant("08-03"))
+    assert given.net_left == 0
+    with pytest.raises(DataRefused, match="FX-SCH-A-000582"):
+        reissue(shop.home, NUMBER, as_of=instant("08-03"))
+    shop.load(seller=seller(electronic_address="x@example.com", electronic_address_scheme="EM"))
+    assert reissue(shop.home, NUMBER, as_of=instant("08-03")).replaces == NUMBER

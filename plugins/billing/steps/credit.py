@@ -92,7 +92,7 @@ def credit(
             issue_date=now.issue_date,
         )
         note = credit_notes.write_credit_note(now.connection, _prefix(now.reference), new)
-        demand_valid(_document(home, now.connection, invoice, note))
+        demand_valid(_document(home, now.connection, invoice, note), about=invoice)
         log.append(now.connection, datetime.now(UTC), "credit_note", _logged(note, new))
         commit_points.reached(commit_points.CREDIT_NOTE_WRITTEN)
     commit_points.reached(commit_points.CREDIT_NOTE_ISSUED)

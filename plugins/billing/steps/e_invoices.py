@@ -43,11 +43,24 @@ def not_valid(drafts: Sequence[DraftInvoice], reference: Reference, as_of: datet
     ]
 
 
-def demand_valid(invoice: Invoice) -> None:
-    """Raise ``DataRefused`` where an invoice or credit note breaks a rule of EN 16931, or does not add up."""
-    if wrong := findings([invoice])[invoice.number]:
+def demand_valid(invoice: Invoice, about: Invoice | None = None) -> None:
+    """Raise ``DataRefused`` where an invoice or credit note breaks a rule of EN 16931, or does not add up.
+
+    A credit note has the parties of the issued invoice that it is ``about``: rules that this one breaks too are let
+    pass, or what was wrong with it could never be given back (rule 6.4).
+    """
+    wrong = findings([invoice])[invoice.number]
+    if wrong and about is not None:
+        broken = {_rule(message) for message in findings([about])[about.number]}
+        wrong = tuple(message for message in wrong if _rule(message) not in broken)
+    if wrong:
         listed = [Finding(file=invoice.number, message=message) for message in wrong]
         raise DataRefused("This cannot be issued: it would break rules for e-invoices (EN 16931).", listed)
+
+
+def _rule(finding: str) -> str:
+    """``BR-CO-26`` of ``"BR-CO-26: ..."``; sums that are wrong name no rule, and are the same nowhere else."""
+    return finding.partition(": ")[0]
 
 
 def findings(invoices: Sequence[Invoice], syntax: Syntax = Syntax.CII) -> dict[str, tuple[str, ...]]:
