@@ -33,6 +33,7 @@ def test_defaults_lie_in_the_home_and_the_checkout(tmp_path: Path) -> None:
     settings = Settings.read(tmp_path)
     assert (settings.home, settings.database_url) == (tmp_path, None)
     assert settings.templates == ROOT / "templates" / "invoices"
+    assert settings.theme == "default"
     assert (settings.drop_folder, settings.reference_folder) == (tmp_path / "drop", tmp_path / "reference")
     assert settings.sql == ROOT / "sql"
     assert settings.sources == (SourceSettings(name="drop", kind="files", location=str(tmp_path / "drop")),)
@@ -52,6 +53,15 @@ def test_arguments_go_before_the_environment_and_that_before_the_file(
     assert (settings.database_url, settings.templates) == ("environment", Path("/environment"))
     assert settings.sql == Path("/sql")
     assert Settings.read(tmp_path, "argument").database_url == "argument"
+
+
+def test_the_theme_is_a_folder_s_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(tmp_path, 'theme = "ledger"').theme == "ledger"
+    monkeypatch.setenv("BILLING_THEME", "acme")
+    assert read(tmp_path, 'theme = "ledger"').theme == "acme"
+    monkeypatch.setenv("BILLING_THEME", "../acme")
+    with pytest.raises(UsageError, match="is no name of a theme"):
+        read(tmp_path)
 
 
 def test_the_drop_folder_is_the_source_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +172,7 @@ PASSWORD = "holds a password; define an Airflow connection"
     [
         (
             "colour = 1",
-            "'colour' is not a setting; there are: database_url, templates, sources, reference, expectations.",
+            "'colour' is not a setting; there are: database_url, templates, theme, sources, reference, expectations.",
         ),
         ("templates = 1", "'templates' is a text; write it in quotes."),
         ("= 1", "Invalid"),

@@ -95,5 +95,6 @@ def test_the_tasks_read_as_a_story(dags: dict[str, dict[str, object]]) -> None:
         "check_ledger",
         "batches_of_documents",
         "render_documents",
+        "summarise",
         "report",
     ]
