@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, update
 
 from billing.core.errors import DataRefused, NotFound
-from billing.steps.close import close
+from billing.steps.close import close, open_close, pending_shards, rate_shards
 from billing.steps.credit import credit
 from billing.steps.reissue import reissue
 from billing.steps.render import cii_of, render_again, stored_document
-from billing.store.tables import documents
+from billing.store.home import Home
+from billing.store.tables import documents, reference_history
 
 from .small_world import Shop, instant
 from .test_particulars_parked import seller
@@ -64,3 +66,17 @@ def test_rule_6_4_an_invoice_that_was_never_checked_can_be_given_back_and_issued
         reissue(shop.home, NUMBER, as_of=instant("08-03"))
     shop.load(seller=seller(electronic_address="x@example.com", electronic_address_scheme="EM"))
     assert reissue(shop.home, NUMBER, as_of=instant("08-03")).replaces == NUMBER
+
+
+def test_rule_3_4_a_close_that_an_earlier_version_rated_is_finished(shop: Shop) -> None:
+    """That version asked for no VAT id of the seller; what it had pinned cannot be mended."""
+    shop.load()
+    shop.ingest("e1,2026-07-05T00:00:00Z,a1,render,65,,", now="08-02")
+    close_no, _ = open_close(shop.home, instant("08-02"))
+    for group in pending_shards(shop.home, close_no):
+        rate_shards(shop.home, close_no, group)
+    with shop.home.database.write() as connection:
+        connection.execute(update(reference_history["seller"]).values(vat_id=""))
+    again = replace(shop, home=Home.at(shop.home.folder, shop.home.database.url))
+    assert again.close("08-02").invoices == (NUMBER,)
+    again.home.close()

@@ -56,22 +56,25 @@ class DraftInvoice:
 class Buyers:
     """Who buys for which team and where, who sells, and the rates: what an invoice's tax and particulars depend on.
 
-    ``production`` asks for all that the law wants of a real invoice (``core.particulars``).
+    ``production`` asks for all that the law wants of a real invoice (``core.particulars``). ``decided`` asks for
+    nothing: what is rated was complete for the version that rated it, and what a close pinned cannot be mended.
     """
 
     parties: Parties
     rates: TaxRates
     exchange_rates: ExchangeRates
     production: bool
+    decided: bool = False
 
     @classmethod
-    def from_reference(cls, reference: Reference, *, production: bool = False) -> Buyers:
+    def from_reference(cls, reference: Reference, *, production: bool = False, decided: bool = False) -> Buyers:
         """Arrange what was known at one load."""
         return cls(
             parties=Parties.from_reference(reference),
             rates=TaxRates.from_reference(reference),
             exchange_rates=ExchangeRates.from_reference(reference),
             production=production,
+            decided=decided,
         )
 
     def treatment(self, team_id: str, last_day: date) -> TaxTreatment | None:
@@ -87,6 +90,8 @@ class Buyers:
 
     def missing(self, draft: DraftInvoice, last_day: date) -> tuple[str, ...]:
         """What an invoice lacks so that it may be issued."""
+        if self.decided:
+            return ()
         return missing_particulars(
             seller=self.parties.seller,
             customer=self.parties.customer(draft.customer_id),

@@ -324,9 +324,8 @@ def _issue(connection: Connection, this: Close, reference: Reference) -> None:
         seller = reference["seller"].iloc[0]
         day = issue_date(as_of, seller["time_zone"])
         demand_open(connection, day_number(day))
-        drafts, troubles = draft_invoices(
-            ledger.close_draws(connection, this.close_no, Kind.PAYG), cycles, Buyers.from_reference(reference)
-        )
+        paid = ledger.close_draws(connection, this.close_no, Kind.PAYG)
+        drafts, troubles = draft_invoices(paid, cycles, Buyers.from_reference(reference, decided=True))
         checks.demand([Finding(file="invoices", message=f"{t.team_id}: {t.reason} after rating") for t in troubles])
         new = [NewInvoice(draft=draft, issued_at=as_of, issue_date=day) for draft in in_issue_order(drafts)]
         numbers = write_invoices(connection, this, seller["invoice_prefix"], new)
