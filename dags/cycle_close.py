@@ -128,10 +128,13 @@ def cycle_close() -> None:
 
     @task
     def summarise(close: dict[str, object], issued: int) -> str:
-        from billing.steps.run_summary import in_words, render_summary, run_summary
+        from billing.steps.run_summary import has_page, in_words, render_summary, run_summary
 
+        close_no = int(str(close["close_no"]))
         with home_and_settings() as (home, settings):
-            found = run_summary(home, int(str(close["close_no"])))
+            if not has_page(home, close_no):
+                return "nothing to tell: there are no reference data yet"
+            found = run_summary(home, close_no)
             kept = render_summary(home, found, settings.templates, settings.theme)
         print("\n".join(in_words(found)))
         return f"{kept.number}: {kept.sha256}"

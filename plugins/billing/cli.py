@@ -136,7 +136,7 @@ def simulate(
     scenario: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder with steps.json.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Where the outputs go.")],
     documents: Annotated[
-        bool, typer.Option("--documents", help="Render the invoices too, into OUT/documents.")
+        bool, typer.Option("--documents", help="Check the invoices as e-invoices and render them, into OUT/documents.")
     ] = False,
 ) -> None:
     """Run a scenario in a scratch home, by the same functions, and write the outputs.

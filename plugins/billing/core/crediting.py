@@ -7,12 +7,13 @@ exactly its net, its tax and its total.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
 from billing.core.errors import Finding
-from billing.core.model import Invoice, InvoiceLine
+from billing.core.model import Invoice, InvoiceLine, Seller
 from billing.core.particulars import ExchangeRates, vat_total
 from billing.core.quantity import (
     decimal_of_micro,
@@ -132,13 +133,23 @@ def vat_given_back(invoice: Invoice, before: Sequence[Credit], this: Credit, rat
     """
     if invoice.vat_total is None:
         return None
-    last_day, digits = invoice.cycle.period_last_day, minor_digits(invoice.seller.vat_currency)
+    tax_before = total((one.tax for one in before), minor_digits(invoice.currency))
+    day = invoice.cycle.period_last_day
+    return vat_of_credit(tax_before, this.tax, invoice.currency, invoice.seller, day, rates)
 
-    def converted(credits: Iterable[Credit]) -> Decimal:
-        tax = total((one.tax for one in credits), minor_digits(invoice.currency))
-        return vat_total(tax, invoice.currency, invoice.seller, last_day, rates) or Decimal(0)
 
-    return total((converted([*before, this]), converted(before).copy_negate()), digits)
+def vat_of_credit(
+    tax_before: Decimal, tax: Decimal, currency: str, seller: Seller, last_day: date, rates: ExchangeRates
+) -> Decimal:
+    """What a credit's ``tax`` adds, in the seller's VAT currency, to what earlier credits of the invoice gave back:
+    the sum is what is rounded. For invoices that have a total in that currency.
+    """
+
+    def converted(given: Decimal) -> Decimal:
+        return vat_total(given, currency, seller, last_day, rates) or Decimal(0)
+
+    both = total((tax_before, tax), minor_digits(currency))
+    return total((converted(both), converted(tax_before).copy_negate()), minor_digits(seller.vat_currency))
 
 
 def _lines(

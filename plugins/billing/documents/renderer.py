@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -42,15 +42,6 @@ from billing.documents.view import invoice_view
 from billing.documents.xmp import FACTUR_X_FILE
 
 _PACKAGES = ("weasyprint", "pydyf", "tinycss2", "tinyhtml5", "cssselect2", "jinja2", "babel", "factur-x")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rendered:
-    """One invoice of a batch: its ``pdf``, or the ``problem`` that kept it from having one."""
-
-    number: str
-    pdf: bytes | None
-    problem: DocumentFailed | None
 
 
 class Renderer:
@@ -102,19 +93,6 @@ class Renderer:
         """
         attachments = () if xml is None else (Attached(name=FACTUR_X_FILE, content=xml),)
         return self._painted(self._invoice(invoice), attachments)
-
-    def render_each(
-        self, invoices: Iterable[Invoice], xml_of: Callable[[Invoice], bytes] | None = None
-    ) -> Iterator[Rendered]:
-        """A batch, lazily and in its order, each with the XML that ``xml_of`` gives. One that fails does not stop the
-        others.
-        """
-        for invoice in invoices:
-            try:
-                pdf = self.render(invoice, None if xml_of is None else xml_of(invoice))
-                yield Rendered(number=invoice.number, pdf=pdf, problem=None)
-            except DocumentFailed as problem:
-                yield Rendered(number=invoice.number, pdf=None, problem=problem)
 
     def render_run_summary(self, summary: RunSummary, locale: str = "en") -> bytes:
         """The PDF of what a close did, dated by its issue instant. ``DocumentFailed`` says why there is none."""

@@ -41,7 +41,7 @@ def explain(home: Home, number: str) -> dict[str, Any]:
     one = read_credit_notes(home, [number])[0] if credited else read_invoices(home, [number])[0]
     with home.database.read() as connection:
         pinned = _pinned(connection, credited or number)
-        facts = _who_and_when(one) | {"tax_reason": _tax(home, one, pinned["load_no"])}
+        facts = _who_and_when(one) | {"tax_reason": _tax(home, one, pinned["invoice_load_no"])}
         facts |= {"lines": [_line(line, one.currency) for line in one.lines], "usage": _usage(one)}
         facts |= _amounts(one) | {"collected": _collected(one)}
         facts["documents"] = _documents(connection, number)
@@ -235,10 +235,13 @@ def _given_back(connection: Connection, one: Invoice) -> dict[str, Any]:
 
 
 def _pinned(connection: Connection, invoice_number: str) -> dict[str, Any]:
-    """The close that pinned the cycle, and what it had seen (rule 3.4)."""
+    """The close that pinned the cycle, and what it had seen (rule 3.4). ``invoice_load_no`` is the load by which the
+    invoice names its parties and their tax: a later one where it was corrected.
+    """
     own = (cycles.c.team_id == invoices.c.team_id) & (cycles.c.cycle_start_us == invoices.c.cycle_start_us)
     of_close = (closes.c.as_of_us, closes.c.tzdata, closes.c.version)
-    query = select(invoices.c.pinned_load, cycles.c.close_no, cycles.c.pinned_batch, *of_close)
+    loads = (invoices.c.pinned_load, cycles.c.pinned_load.label("cycle_load"))
+    query = select(*loads, cycles.c.close_no, cycles.c.pinned_batch, *of_close)
     query = query.select_from(invoices).join(cycles, own).join(closes, closes.c.close_no == cycles.c.close_no)
     row = connection.execute(query.where(invoices.c.number == invoice_number)).one_or_none()
     if row is None:
@@ -247,7 +250,8 @@ def _pinned(connection: Connection, invoice_number: str) -> dict[str, Any]:
         "close_no": row.close_no,
         "as_of": format_us(row.as_of_us),
         "batch_no": row.pinned_batch,
-        "load_no": row.pinned_load,
+        "load_no": row.cycle_load,
+        "invoice_load_no": row.pinned_load,
         "tzdata": row.tzdata,
         "version": row.version,
     }
@@ -375,6 +379,8 @@ def _words_of_pin(pin: Facts) -> Iterator[str]:
         f"Pinned by close {pin['close_no']} as of {pin['as_of']}: usage up to batch {pin['batch_no']}, reference data "
         f"of load {pin['load_no']}, zones of tzdata {pin['tzdata']}, version {pin['version']}"
     )
+    if pin["invoice_load_no"] != pin["load_no"]:
+        yield f"Names, addresses and tax as known at load {pin['invoice_load_no']}, when it was issued"
 
 
 def _named(one: Facts) -> str:

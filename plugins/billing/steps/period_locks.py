@@ -19,6 +19,7 @@ from billing.core.months import Month
 from billing.core.quantity import format_micro, parse_micro
 from billing.core.register import RegisterTotals
 from billing.steps.month_end import demand_over
+from billing.steps.reference import reference_at
 from billing.steps.register import ALL_TAXES, read_register
 from billing.store import log
 from billing.store.home import Home
@@ -55,12 +56,12 @@ def lock_month(home: Home, month: Month, now: datetime, reason: str = "") -> Loc
     is pinned and not issued; ``ConservationBroken`` where its register is not what the ledger says.
     """
     with home.database.exclusive("books") as connection:
-        zone = demand_over(home, connection, month, now)
+        demand_over(home, connection, month, now)
         through, last_day = locked_through(connection), day_number(month.last_day)
         is_new = through is None or last_day > through
         if is_new:
             _demand_in_order(connection, month, through)
-            _demand_no_close(connection, month, zone)
+            _demand_no_close(home, connection, month)
         totals = read_register(home, connection, month.first_day, month.last_day).totals
         if is_new:
             write_lock(connection, last_day, now, reason)
@@ -110,10 +111,13 @@ def _demand_in_order(connection: Connection, month: Month, through: int | None) 
         raise DataRefused(f"{following} is not locked yet, and months are locked in order: lock {following} first.")
 
 
-def _demand_no_close(connection: Connection, month: Month, zone: str) -> None:
-    """A pinned close issues with the date of its ``as_of``, or with a later one."""
+def _demand_no_close(home: Home, connection: Connection, month: Month) -> None:
+    """A pinned close issues with the date of its ``as_of``, in the zone of the seller that it had pinned."""
     last = last_close(connection)
-    if last is None or last.state == ISSUED or local_date(zone, last.as_of_us) > month.last_day:
+    if last is None or last.state == ISSUED or not last.pinned_load:
+        return
+    zone = str(reference_at(home, last.pinned_load)["seller"]["time_zone"].iloc[0])
+    if local_date(zone, last.as_of_us) > month.last_day:
         return
     raise DataRefused(
         f"Close {last.close_no} as of {format_us(last.as_of_us)} is pinned and not issued, and its invoices are "

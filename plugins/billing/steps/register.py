@@ -12,13 +12,14 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select
 
 from billing.core import checks
+from billing.core.crediting import vat_of_credit
 from billing.core.cycles import start_of_local_day_us
 from billing.core.errors import Finding, UsageError
 from billing.core.instants import day_number, format_us, from_day, from_us
 from billing.core.model import Kind, TaxCategory, TaxTreatment
 from billing.core.particulars import ExchangeRates, vat_total
 from billing.core.parties import Parties
-from billing.core.quantity import decimal_of_micro, minor_digits, total
+from billing.core.quantity import decimal_of_micro
 from billing.core.register import (
     Booked,
     DocumentKind,
@@ -32,6 +33,7 @@ from billing.core.register import (
 )
 from billing.outbound.spreadsheets import Cell, Sheet, write_sheets
 from billing.steps.reference import reference_at
+from billing.store.documents import PDF, own_document
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.ledger import ISSUED
@@ -69,7 +71,6 @@ TOTALS_COLUMNS = ("currency", "tax_category", "tax_percent", "invoices", "credit
 ALL_TAXES = "all"
 """The tax category of a currency's own total."""
 
-_PDF = "pdf"
 _CYCLE = (cycles.c.cycle_end_us, cycles.c.period_first_day, cycles.c.period_last_day)
 _OF_CYCLE = (cycles.c.team_id == invoices.c.team_id) & (cycles.c.cycle_start_us == invoices.c.cycle_start_us)
 _PAID = and_(
@@ -135,24 +136,21 @@ class _Facts:
         """The tax in the seller's VAT currency: of a credit note what it adds to the sum that is given back, which is
         what is rounded.
         """
-        if kind is DocumentKind.INVOICE:
-            return self._in_vat_currency(row, row.tax_minor)
-        given = int(row.tax_so_far_minor)
-        so_far, before = self._in_vat_currency(row, given), self._in_vat_currency(row, given - row.tax_minor)
-        if so_far is None:
-            return None
-        digits = minor_digits(self.parties.seller.vat_currency)
-        return total((before or Decimal(0), so_far.copy_negate()), digits)
-
-    def _in_vat_currency(self, row: Any, tax_minor: int) -> Decimal | None:
-        tax, last_day = from_minor(tax_minor, row.currency), from_day(row.period_last_day)
-        return vat_total(tax, row.currency, self.parties.seller, last_day, self.exchange_rates)
+        seller, currency, last_day = self.parties.seller, row.currency, from_day(row.period_last_day)
+        of_invoice = from_minor(row.invoice_tax_minor, currency)
+        vat = vat_total(of_invoice, currency, seller, last_day, self.exchange_rates)
+        if kind is DocumentKind.INVOICE or vat is None:
+            return vat
+        tax_before = from_minor(int(row.tax_so_far_minor) - row.tax_minor, currency)
+        tax = from_minor(row.tax_minor, currency)
+        return vat_of_credit(tax_before, tax, currency, seller, last_day, self.exchange_rates).copy_negate()
 
 
 def _issued(connection: Connection, days: tuple[int, int]) -> Iterable[Any]:
     """Invoices with the cycle that they are of."""
-    query = select(invoices, invoices.c.replaces.label("about"), *_CYCLE, documents.c.sha256).join(cycles, _OF_CYCLE)
-    query = query.outerjoin(documents, and_(documents.c.number == invoices.c.number, documents.c.kind == _PDF))
+    named = (invoices.c.replaces.label("about"), invoices.c.tax_minor.label("invoice_tax_minor"))
+    query = select(invoices, *named, *_CYCLE, documents.c.sha256).join(cycles, _OF_CYCLE)
+    query = query.outerjoin(documents, own_document(invoices.c.number, PDF))
     return connection.execute(query.where(invoices.c.issue_day.between(*days)))
 
 
@@ -166,9 +164,10 @@ def _credited(connection: Connection, days: tuple[int, int]) -> Iterable[Any]:
     names = ("number", "net_minor", "tax_minor", "total_minor", "tax_so_far_minor", "issued_at_us", "issue_day")
     of_invoice = [column for column in invoices.c if column.name not in names]
     query = select(*(notes.c[name] for name in names), notes.c.invoice_number.label("about"), *of_invoice, *_CYCLE)
-    query = query.add_columns(documents.c.sha256).join(invoices, invoices.c.number == notes.c.invoice_number)
+    query = query.add_columns(documents.c.sha256, invoices.c.tax_minor.label("invoice_tax_minor"))
+    query = query.join(invoices, invoices.c.number == notes.c.invoice_number)
     query = query.join(cycles, _OF_CYCLE)
-    query = query.outerjoin(documents, and_(documents.c.number == notes.c.number, documents.c.kind == _PDF))
+    query = query.outerjoin(documents, own_document(notes.c.number, PDF))
     return connection.execute(query.where(notes.c.issue_day.between(*days)))
 
 

@@ -5,7 +5,7 @@ Written once, with the hash-named bundle that they were made with (rule 7.1); ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 from billing.core.errors import DataRefused, NotFound
 from billing.core.model import Invoice
 from billing.documents.e_invoice.syntaxes import Syntax
+from billing.documents.e_invoice.writing import versions as xml_versions
 from billing.documents.errors import DocumentFailed, TemplateBroken
 from billing.documents.renderer import Renderer
 from billing.documents.sample import sample_invoice
@@ -77,7 +78,7 @@ def render(
     if not numbers:
         return RenderSummary(rendered=(), failed=())
     renderer = Renderer.open(templates, theme)
-    _keep_bundle(home, renderer)
+    keep_bundle(home, renderer.bundle_files())
     rendered: list[str] = []
     failed: list[tuple[str, str]] = []
     for done, invoice in enumerate(read_issued(home, numbers)):
@@ -175,7 +176,7 @@ def _made_at_request(home: Home, number: str, syntax: Syntax) -> bytes:
     if wrong := findings([invoice], syntax)[number]:
         raise DataRefused(f"{number} is no valid {syntax.name}: {'; '.join(wrong)}")
     stored = home.documents.put_bytes(xml, ".xml")
-    _record(home, number, {syntax.value: stored}, "", {})
+    _record(home, number, {syntax.value: stored}, "", xml_versions())
     return xml
 
 
@@ -191,10 +192,10 @@ def copy_documents(home: Home, folder: Path) -> int:
     return sum(1 for each in found if each.kind == PDF)
 
 
-def _keep_bundle(home: Home, renderer: Renderer) -> None:
+def keep_bundle(home: Home, files: Mapping[str, bytes]) -> None:
     """Every file under its hash, and the list of them, whose own hash is the bundle's (rule 7.1)."""
     lines = []
-    for path, content in sorted(renderer.bundle_files().items()):
+    for path, content in sorted(files.items()):
         stored = home.bundles.put_bytes(content, Path(path).suffix)
         lines.append(f"{stored.sha256}  {path}\n")
     home.bundles.put_bytes("".join(lines).encode(), ".sha256")

@@ -24,7 +24,7 @@ from billing.core.run_summary import LargestInvoice, NetChange, RunSummary, RunT
 from billing.core.terms import subscriptions_of
 from billing.documents.renderer import Renderer
 from billing.steps.reference import reference_at
-from billing.steps.render import DEFAULT_THEME
+from billing.steps.render import DEFAULT_THEME, keep_bundle
 from billing.store import log
 from billing.store.batches import completeness
 from billing.store.configuration import CLOSE_LAG_SECONDS, configured
@@ -99,6 +99,12 @@ def run_summary(home: Home, close_no: int) -> RunSummary:
         )
 
 
+def has_page(home: Home, close_no: int) -> bool:
+    """Whether there is anything to tell of an issued close: before the first load not even a seller is known."""
+    with home.database.read() as connection:
+        return bool(connection.execute(select(closes.c.pinned_load).where(closes.c.close_no == close_no)).scalar())
+
+
 def render_summary(
     home: Home, summary: RunSummary, templates: Path, theme: str = DEFAULT_THEME, locale: str = "en"
 ) -> KeptSummary:
@@ -110,7 +116,7 @@ def keep_summary(home: Home, summary: RunSummary, renderer: SummaryRenderer, loc
     """Render a summary, and keep it where the close has none yet (a row of the log too)."""
     pdf, number = renderer.render_run_summary(summary, locale), f"close-{summary.close_no}"
     versions = renderer.recorded_versions()
-    _keep_bundle(home, renderer)
+    keep_bundle(home, renderer.bundle_files())
     stored = home.documents.put_bytes(pdf, ".pdf")
     with home.database.exclusive("books") as connection:
         known = [one.sha256 for one in documents_of(connection, number) if one.kind == SUMMARY]
@@ -132,15 +138,6 @@ def in_words(summary: RunSummary) -> list[str]:
         *_words_of_money(summary),
         *_words_of_what_waits(summary),
     ]
-
-
-def _keep_bundle(home: Home, renderer: SummaryRenderer) -> None:
-    """Every file under its hash, and the list of them, whose own hash is the bundle's (rule 7.1)."""
-    stored = {
-        path: home.bundles.put_bytes(content, Path(path).suffix) for path, content in renderer.bundle_files().items()
-    }
-    lines = [f"{stored[path].sha256}  {path}\n" for path in sorted(stored)]
-    home.bundles.put_bytes("".join(lines).encode(), ".sha256")
 
 
 def _issued_close(connection: Connection, close_no: int) -> Row[Any]:
