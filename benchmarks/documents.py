@@ -21,7 +21,12 @@ from benchmarks.contenders import CONTENDERS, chromium
 
 # As many as make a run of some seconds; the slow ones need no more to be known.
 _SHARES = {"ours": 1.0, "typst": 1.0, "naive": 0.2, "chromium_warm": 0.4, "chromium_each": 0.02}
-_LINES = 10
+_SHAPES = (
+    ("plain", 10, "one page, 10 lines"),
+    ("statement", 5, "two pages, 5 lines, 3 charts"),
+    ("statement", 10, "two pages, 10 lines, 3 charts"),
+)
+_MEMORY_LINES = 5
 
 
 def main() -> None:
@@ -33,19 +38,19 @@ def main() -> None:
     chosen = parser.parse_args()
     _install_chromium()
     print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}")
-    for pages, what in (("plain", f"one page, {_LINES} lines"), ("statement", f"two pages, {_LINES} lines, 3 charts")):
+    for pages, lines, what in _SHAPES:
         print(f"\n{what}: {chosen.invoices} invoices, medians of {chosen.rounds}")
-        _table(chosen.invoices, chosen.rounds, pages)
+        _table(chosen.invoices, chosen.rounds, pages, lines)
     if chosen.memory:
         _memory(chosen.memory)
 
 
-def _table(invoices: int, rounds: int, pages: str) -> None:
+def _table(invoices: int, rounds: int, pages: str, lines: int) -> None:
     print(f"{'':14} {'docs/s/core':>11} {'CPU ms':>8} {'ms':>8} {'peak MB':>8} {'KB':>6}")
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
     for _ in range(rounds):  # in turn, so that a busy minute is not one contender's alone
         for name in CONTENDERS:
-            if (found := _run(name, max(3, int(invoices * _SHARES[name])), pages)) is not None:
+            if (found := _run(name, max(3, int(invoices * _SHARES[name])), pages, lines)) is not None:
                 runs[name].append(found)
     for name, each in runs.items():
         if not each:
@@ -55,10 +60,10 @@ def _table(invoices: int, rounds: int, pages: str) -> None:
         print(f"{name:14} {1000 / cpu_ms:11.1f} {cpu_ms:8.1f} {ms:8.1f} {peak_mb:8.0f} {kb:6.0f}")
 
 
-def _run(name: str, count: int, pages: str) -> dict[str, float] | None:
+def _run(name: str, count: int, pages: str, lines: int) -> dict[str, float] | None:
     if name.startswith("chromium") and chromium() is None:
         return None
-    command = [sys.executable, "-m", "benchmarks.contenders", name, str(count), str(_LINES), pages]
+    command = [sys.executable, "-m", "benchmarks.contenders", name, str(count), str(lines), pages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name}: {done.stderr}")
@@ -73,7 +78,7 @@ def _run(name: str, count: int, pages: str) -> dict[str, float] | None:
 
 def _memory(documents: int) -> None:
     """Resident memory of one process after 100 two-page documents and after all of them."""
-    command = [sys.executable, "-m", "benchmarks.contenders", "memory", str(documents), str(_LINES), "statement"]
+    command = [sys.executable, "-m", "benchmarks.contenders", "memory", str(documents), str(_MEMORY_LINES), "statement"]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     growth = found["after_all_mb"] / found["after_100_mb"] - 1
     print(
