@@ -79,6 +79,7 @@ def render(
         return RenderSummary(rendered=(), failed=())
     renderer = Renderer.open(templates, theme)
     keep_bundle(home, renderer.bundle_files())
+    versions = renderer.recorded_versions()  # hashes every font: once a batch
     rendered: list[str] = []
     failed: list[tuple[str, str]] = []
     for done, invoice in enumerate(read_issued(home, numbers)):
@@ -89,7 +90,7 @@ def render(
         except DocumentFailed as problem:
             failed.append((invoice.number, str(problem)))
             continue
-        _keep(home, invoice.number, pdf, xml, renderer)
+        _keep(home, invoice.number, pdf, xml, versions)
         rendered.append(invoice.number)
     progress("rendering invoices", len(numbers), len(numbers))
     return RenderSummary(rendered=tuple(rendered), failed=tuple(failed))
@@ -229,13 +230,12 @@ def _recorded(connection: Connection, number: str, kind: str) -> Document:
     raise NotFound(f"{number} has no document {kind}; `billing invoices render` makes what is missing.")
 
 
-def _keep(home: Home, number: str, pdf: bytes, xml: bytes | None, renderer: Renderer) -> None:
+def _keep(home: Home, number: str, pdf: bytes, xml: bytes | None, versions: dict[str, str]) -> None:
     """Files first, then their rows in one transaction: a document is there with its XML or not at all."""
     files = {PDF: home.documents.put_bytes(pdf, ".pdf")}
     if xml is not None:
         files[CII] = home.documents.put_bytes(xml, ".xml")
     commit_points.reached(commit_points.RENDER_WRITTEN)
-    versions = renderer.recorded_versions()
     _record(home, number, files, versions["bundle"], versions)
     commit_points.reached(commit_points.RENDER_RECORDED)
 
