@@ -14,11 +14,11 @@ import os
 import shutil
 import threading
 import weakref
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
 from types import ModuleType
@@ -26,7 +26,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from billing.documents.errors import RendererUnavailable, TemplateBroken
-from billing.documents.kept_styles import WEASYPRINT, KeptStyles, has_lists_or_notes, lean_html
+from billing.documents.warm import Warm
 from billing.documents.xmp import FACTUR_X_FILE, xmp_packet
 
 DEBIAN_PACKAGES = "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 libfontconfig1"
@@ -85,8 +85,7 @@ class Engine:
             self._fonts = FontConfiguration()
             self._fetcher = _data_fetcher()
             self._images: dict[str, Any] = {}
-            self._styles = KeptStyles() if version("weasyprint") == WEASYPRINT else None
-            self._is_plain = not has_lists_or_notes(stylesheet)
+            self._warm = Warm.of(stylesheet)
             with _complaints() as complaints:
                 self._stylesheet = self._weasyprint.CSS(
                     string=stylesheet, url_fetcher=self._fetcher, base_url=_NOWHERE, font_config=self._fonts
@@ -108,8 +107,9 @@ class Engine:
         options = _ISSUED if issued_at else {}
         self._fetcher.refused.clear()
         with _complaints() as complaints:
-            with self._styles.used() if self._styles else nullcontext():
-                source = self._html(html)(string=html, url_fetcher=self._fetcher, base_url=_NOWHERE)
+            with self._warm.used() if self._warm else nullcontext():
+                page = self._warm.page if self._warm else self._weasyprint.HTML
+                source = page(string=html, url_fetcher=self._fetcher, base_url=_NOWHERE)
                 document = source.render(
                     font_config=self._fonts, stylesheets=[self._stylesheet], cache=self._images, **options
                 )
@@ -124,11 +124,6 @@ class Engine:
             refused=tuple(self._fetcher.refused),
             complaints=tuple(complaints),
         )
-
-    def _html(self, html: str) -> Any:
-        """The class that reads a page: the lean one, unless page or stylesheet want what it leaves out."""
-        lean = self._styles is not None and self._is_plain and not has_lists_or_notes(html)
-        return lean_html() if lean else self._weasyprint.HTML
 
     def _issue(self, document: Any, issued_at: datetime, attachments: Sequence[Attached]) -> bytes:
         """Write a document that was laid out, by the standards that an issued one keeps."""
@@ -253,7 +248,10 @@ def _object(pdf: Any, reference: bytes) -> Any:
 
 
 def _write_once(pdf: Any) -> None:
-    """Replace the objects of a PDF by their bytes: they are asked for twice, for the file and for its identifier."""
+    """Replace the objects of a PDF by their bytes: they are asked for twice, for the file and for its identifier.
+
+    Streams are deflated by zlib's usual level rather than its highest: half the time for one byte more in a hundred.
+    """
     import pydyf  # type: ignore[import-untyped]
 
     class Written(pydyf.Object):  # type: ignore[misc]
@@ -263,8 +261,13 @@ def _write_once(pdf: Any) -> None:
         def __init__(self, written: Any) -> None:
             super().__init__()
             self.number = written.number
-            self.data = written.data
+            self.data = _deflated(written) if getattr(written, "compress", False) else written.data
             self.compressible = written.compressible
+
+    def _deflated(stream: Any) -> bytes:
+        _, _, rest = pydyf.Stream(stream.stream).data.partition(b"stream\n")
+        content = zlib.compress(rest.removesuffix(b"\nendstream"))
+        return bytes(pydyf.Stream([content], stream.extra | {"Filter": "/FlateDecode"}).data)
 
     pdf.objects[:] = [object_ if object_.free == "f" else Written(object_) for object_ in pdf.objects]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 # Advances of Source Sans 3 in em, on the safe side: tabular figures 0.497, letters 0.5 in a row, ideographs 1.
 # Heads and texts are broken between words and at soft hyphens, and ideographs anywhere.
@@ -16,6 +17,7 @@ _BREAKS = re.compile("[ \n\N{SOFT HYPHEN}]")
 _MM_PER_PT = 25.4 / 72
 _HEAD_PT = 7.5
 _GAP_MAX_MM = 9.0
+_STEP_MM = 3.0
 # Sizes of text with the least gap at each, as the stylesheet has it: below 7 pt a table is "dense".
 _SIZES = ((9.5, 3.0), (8.5, 3.0), (7.5, 3.0), (6.5, 2.0), (6.0, 2.0))
 
@@ -70,15 +72,30 @@ def columns(
     gap_mm += min(max(left_mm - sum(wanted), 0) / max(len(numbers), 1), _GAP_MAX_MM - gap_mm)
     left_mm = page_mm - sum(numbers) - gap_mm * len(numbers)
     widths = [*_shared(left_mm, least, wanted), *(width + gap_mm for width in numbers)]
+    stepped = _stepped(widths, least, page_mm)
     # Rows that cannot fit at any size keep to the page; their figures then run into the gaps.
     fit = min(page_mm / sum(widths), 1)
-    return Columns(widths_mm=tuple(round(width * fit, 1) for width in widths), size_pt=size_pt)
+    return Columns(widths_mm=stepped or tuple(round(width * fit, 1) for width in widths), size_pt=size_pt)
 
 
 def _shared(left_mm: float, least: Sequence[float], wanted: Sequence[float]) -> list[float]:
     """The parts of a width: to each its least, and of what is over in proportion to what it wants."""
     over_mm = max(left_mm - sum(least), 0)
     return [least_mm + over_mm * wanted_mm / sum(wanted) for least_mm, wanted_mm in zip(least, wanted, strict=True)]
+
+
+def _stepped(widths: Sequence[float], least: Sequence[float], page_mm: float) -> tuple[float, ...]:
+    """The same columns in whole steps, none narrower than its numbers or its longest word; none where that is too wide.
+
+    Tables of different invoices then stand alike, and share their styles (``warm/styles.py``).
+    """
+    others = [ceil(width / _STEP_MM) * _STEP_MM for width in widths[len(least) :]]
+    texts = [
+        max(round(width / _STEP_MM), ceil(floor / _STEP_MM)) * _STEP_MM
+        for width, floor in zip(widths, least, strict=False)
+    ]
+    first = page_mm - sum(texts[1:]) - sum(others)
+    return (first, *texts[1:], *others) if first >= least[0] else ()
 
 
 def table_view(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]], text_min_mm: float = 60) -> TableView:
