@@ -7,7 +7,6 @@ place, and makes all three again to draw it. Here the context and the descriptio
 
 from __future__ import annotations
 
-import sys
 import threading
 from functools import cache
 from typing import Any
@@ -16,8 +15,6 @@ _LAYOUTS_MAX = 10_000
 """Texts of one document whose layouts wait to be drawn, a few KB each; later ones are laid out again, as WeasyPrint
 does it."""
 
-_LINES_MAX = 5_000
-_WRAPPED = frozenset({'normal', 'pre-wrap', 'pre-line'})
 _document = threading.local()
 
 
@@ -40,7 +37,6 @@ def _install() -> None:
         """A text's layout, which waits to be drawn."""
 
         is_waiting = False
-        is_kept = False
         language: Any
 
         def setup(self, style: Any) -> None:
@@ -66,8 +62,6 @@ def _install() -> None:
             return context
 
         def deactivate(self) -> None:
-            if self.is_kept:
-                return
             waiting = getattr(_document, "waiting", _LAYOUTS_MAX)
             if self.is_waiting or self.justification_spacing or waiting >= _LAYOUTS_MAX:
                 self.is_waiting = False
@@ -76,7 +70,7 @@ def _install() -> None:
             _document.waiting, self.is_waiting = waiting + 1, True
 
         def reactivate(self, style: Any) -> None:
-            if not self.is_waiting and not self.is_kept:
+            if not self.is_waiting:
                 super().reactivate(style)
 
     def font_style_cache_key(style: Any, include_size: bool = False) -> str:
@@ -85,34 +79,6 @@ def _install() -> None:
             keys[include_size] = stock_key(style, include_size)
         return str(keys[include_size])
 
-    stock_split = line_break.split_first_line
-    lines: dict[tuple[Any, ...], Any] = {}
-
-    def split_first_line(
-        text: str,
-        style: Any,
-        context: Any,
-        max_width: float | None,
-        justification_spacing: float,
-        is_line_start: bool = True,
-        minimum: bool = False,
-    ) -> Any:
-        key = (text, id(style), max_width, is_line_start, minimum)
-        found = lines.get(key)
-        if found is not None and found[0] is style and not justification_spacing:
-            return found[1]
-        line = stock_split(text, style, context, max_width, justification_spacing, is_line_start, minimum)
-        layout, _, resume_at, *_ = line
-        if resume_at is None and layout.is_waiting and max_width is not None and style["white_space"] in _WRAPPED:
-            if len(lines) >= _LINES_MAX:
-                lines.clear()
-            layout.is_kept = True
-            lines[key] = style, line
-        return line
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith("weasyprint.") and getattr(module, "split_first_line", None) is stock_split:
-            module.split_first_line = split_first_line  # type: ignore[attr-defined]
     line_break.Layout = KeptLayout
     line_break._font_style_cache_key = font_style_cache_key
 
