@@ -11,11 +11,15 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
+
+from billing.store.database import Database
 
 
 def pytest_configure() -> None:
@@ -28,6 +32,55 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How many random histories ``tests/test_histories.py`` runs, and from which seed on."""
     parser.addoption("--histories", type=int, default=40, help="random histories to compare with the slow model")
     parser.addoption("--first-seed", type=int, default=0, help="the seed of the first of them")
+    parser.addoption("--both-engines", action="store_true", help="every test of a step on SQLite and on PostgreSQL")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that no worker is left with one at the end. A test of a step runs on one
+    engine, which its name chooses; what is kept (``tests/store``) and the cases are tried on both.
+    """
+    items.sort(key=lambda item: next((n for n, name in enumerate(_LONG) if name in item.nodeid), len(_LONG)))
+    if not config.getoption("--both-engines"):
+        items[:] = [item for item in items if not _is_for_the_other_engine(item)]
+
+
+_LONG = ("kills/test_kills", "dags/test_pipeline", "kills/test_replays", "test_cases", "dags/", "steps/", "kills/")
+
+
+def _is_for_the_other_engine(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    engine = parameters.get("database_url")
+    if engine is None or item.path.parent.name not in ("steps", "kills"):
+        return False
+    name = item.nodeid.replace(engine, "")
+    return engine != ("sqlite", "postgresql")[crc32(name.encode()) % 2]
+
+
+@pytest.fixture(autouse=True)
+def _schema_by_copy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New SQLite files are copies of one that was migrated, but where the migrations are what is tested."""
+    if request.path.parent.name == "store":
+        return
+    upgrade = Database.upgrade
+
+    def upgraded(self: Database) -> None:
+        file = make_url(self.url).database
+        if self.is_sqlite and file and not Path(file).exists():
+            shutil.copyfile(_migrated(upgrade), file)
+        else:
+            upgrade(self)
+
+    monkeypatch.setattr(Database, "upgrade", upgraded)
+
+
+@cache
+def _migrated(upgrade: Callable[[Database], None]) -> Path:
+    folder = Path(os.environ["AIRFLOW_HOME"], "migrated")
+    database = Database(f"sqlite:///{folder / 'billing.db'}", folder / "locks")
+    folder.mkdir()
+    upgrade(database)
+    database.close()
+    return folder / "billing.db"
 
 
 def pytest_unconfigure() -> None:
