@@ -55,6 +55,9 @@ PAGES = {
     "collapsed": "<html lang=en><title>x</title><style>table { border-collapse: collapse } td { box-sizing: border-box;"
     "width: 20mm; border: 1mm solid } .k { border: 6mm solid }</style>"
     "<table><tr><td>a<td class=k>b<tr><td>c<td>d<tr><td>e<td>f</table>",
+    "painted": "<html lang=en><title>x</title>"
+    "<style>.b { background: red } .r { border: 1mm solid; border-radius: 2mm }"
+    "</style><p class=b>a<p class=b>b<p class=r>c<p class=r>d<p>e",
     "right to left": '<html lang=en><title>x</title><p dir="rtl">a (b) c</p><p lang="ar">ab</p>',
     "footnote": '<html lang=en><title>x</title><p>a<span style="float: footnote">b</span></p>',
 }

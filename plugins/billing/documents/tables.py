@@ -72,7 +72,7 @@ def columns(
     gap_mm += min(max(left_mm - sum(wanted), 0) / max(len(numbers), 1), _GAP_MAX_MM - gap_mm)
     left_mm = page_mm - sum(numbers) - gap_mm * len(numbers)
     widths = [*_shared(left_mm, least, wanted), *(width + gap_mm for width in numbers)]
-    stepped = _stepped(widths, least, page_mm)
+    stepped = _stepped(widths, wanted, page_mm)
     # Rows that cannot fit at any size keep to the page; their figures then run into the gaps.
     fit = min(page_mm / sum(widths), 1)
     return Columns(widths_mm=stepped or tuple(round(width * fit, 1) for width in widths), size_pt=size_pt)
@@ -84,18 +84,16 @@ def _shared(left_mm: float, least: Sequence[float], wanted: Sequence[float]) -> 
     return [least_mm + over_mm * wanted_mm / sum(wanted) for least_mm, wanted_mm in zip(least, wanted, strict=True)]
 
 
-def _stepped(widths: Sequence[float], least: Sequence[float], page_mm: float) -> tuple[float, ...]:
-    """The same columns in whole steps, none narrower than its numbers or its longest word; none where that is too wide.
+def _stepped(widths: Sequence[float], wanted: Sequence[float], page_mm: float) -> tuple[float, ...]:
+    """The same columns in whole steps, none narrower than its numbers; none where a text would be broken for it.
 
     Tables of different invoices then stand alike, and share their styles (``warm/styles.py``).
     """
-    others = [ceil(width / _STEP_MM) * _STEP_MM for width in widths[len(least) :]]
-    texts = [
-        max(round(width / _STEP_MM), ceil(floor / _STEP_MM)) * _STEP_MM
-        for width, floor in zip(widths, least, strict=False)
-    ]
-    first = page_mm - sum(texts[1:]) - sum(others)
-    return (first, *texts[1:], *others) if first >= least[0] else ()
+    numbers = [ceil(width / _STEP_MM) * _STEP_MM for width in widths[len(wanted) :]]
+    pairs = list(zip(widths, wanted, strict=False))[1:]
+    texts = [max(round(width / _STEP_MM), ceil(longest / _STEP_MM)) * _STEP_MM for width, longest in pairs]
+    first = page_mm - sum(texts) - sum(numbers)
+    return (first, *texts, *numbers) if first >= wanted[0] else ()
 
 
 def table_view(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]], text_min_mm: float = 60) -> TableView:

@@ -1,6 +1,7 @@
-"""Used values kept with the style, where the box around it has no say in them.
+"""What is used of a style kept with it, where the box has no say in it.
 
-For every box WeasyPrint resolves eighteen lengths against the box around it, though hardly any is a percentage.
+For every box WeasyPrint resolves eighteen lengths against the box around it, though hardly any is a percentage, and
+looks for images, shadows and round corners, of which hardly any box has one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ _LENGTHS = (
     *(f"{what}_{side}" for what in ("margin", "padding") for side in _SIDES),
     *(f"{bound}{axis}" for axis in ("width", "height") for bound in ("", "min_", "max_")),
 )
+_RADII = tuple(f"border_{corner}_radius" for corner in ("top_left", "top_right", "bottom_right", "bottom_left"))
+_SQUARE = dict.fromkeys(_RADII, (0, 0))
 _IN_FLOW = frozenset({"static", "relative"})
 _BORDERS = tuple(f"border_{side}_width" for side in _SIDES)
 
@@ -22,7 +25,7 @@ _BORDERS = tuple(f"border_{side}_width" for side in _SIDES)
 def install() -> None:
     """Make WeasyPrint keep the used values of styles that have no percentages."""
     from weasyprint.formatting_structure import boxes as layout_boxes
-    from weasyprint.layout import percent
+    from weasyprint.layout import background, percent
 
     stock = percent.resolve_percentages
 
@@ -45,7 +48,24 @@ def install() -> None:
         """The six questions of WeasyPrint, with their one answer: all other values of the two take a box out."""
         return box.style["float"] == "none" and box.style["position"] in _IN_FLOW
 
+    stock_backgrounds = background.layout_box_backgrounds
+
+    def layout_box_backgrounds(
+        page: Any, box: Any, get_image: Any, layout_children: bool = True, style: Any = None
+    ) -> None:
+        own = box.style.__dict__
+        if style is not None or box is page or not own.get("_is_bare"):
+            stock_backgrounds(page, box, get_image, layout_children, style)
+            own["_is_bare"] = _is_bare(box.style)
+            return
+        box.__dict__.update(_SQUARE)
+        box.background = None
+        if layout_children:
+            for child in box.all_children():
+                layout_box_backgrounds(page, child, get_image)
+
     layout_boxes.Box.is_in_normal_flow = is_in_normal_flow
+    background.layout_box_backgrounds = layout_box_backgrounds
     for name, module in list(sys.modules.items()):
         if name.startswith("weasyprint.") and getattr(module, "resolve_percentages", None) is stock:
             module.resolve_percentages = resolve_percentages  # type: ignore[attr-defined]
@@ -57,3 +77,16 @@ def _is_its_own(style: Any) -> bool:
         return False
     values = (style[name] for name in _LENGTHS)
     return all(value is None or value == "auto" or getattr(value, "unit", "%") != "%" for value in values)
+
+
+def _is_bare(style: Any) -> bool:
+    """Whether there is nothing to paint behind a box, and its corners are square."""
+    from weasyprint.draw.color import get_color
+
+    return (
+        all((0, "px") in style[name] for name in _RADII)
+        and style["border_image_source"][0] == style["mask_border_source"][0] == "none"
+        and not style["box_shadow"]
+        and not any(value for _, value in style["background_image"])
+        and get_color(style, "background_color").alpha == 0
+    )

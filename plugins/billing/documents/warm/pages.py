@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from xml.etree import ElementTree
@@ -30,6 +32,12 @@ def lean_html() -> Any:
 
     rules = CSS(string=_FOR_LISTS_AND_NOTES.sub("", UA), counter_style=UA_COUNTER_STYLE)
 
+    class Root(ElementWrapper):  # type: ignore[misc]
+        """The root of a tree, that finds elements by their names without wrapping all others."""
+
+        def query_all(self, *names: str) -> Iterator[Any]:
+            return (_Found(element) for element in self.etree_element.iter() if element.tag in names)
+
     class LeanHTML(HTML):  # type: ignore[misc]
         def __init__(self, *, string: str, url_fetcher: Any, base_url: str) -> None:
             tree = _tree(string)
@@ -37,13 +45,20 @@ def lean_html() -> Any:
                 super().__init__(string=string, url_fetcher=url_fetcher, base_url=base_url)
                 return
             self.base_url, self.url_fetcher, self.media_type = base_url, url_fetcher, "print"
-            self.wrapper_element = ElementWrapper.from_html_root(tree, content_language=None)
+            self.wrapper_element = Root.from_html_root(tree, content_language=None)
             self.etree_element = self.wrapper_element.etree_element
 
         def _ua_stylesheets(self, forms: bool = False) -> list[Any]:
             return [rules]
 
     return LeanHTML
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What WeasyPrint looks at of an element that it asked for by name: ``style``, ``link``, ``title``, ``meta``."""
+
+    etree_element: ElementTree.Element
 
 
 def _tree(page: str) -> ElementTree.Element | None:
