@@ -8,6 +8,7 @@ ours               the product's renderer: PDF/A-3a, PDF/UA-1, tagged, the XML m
 ours_public        the same by WeasyPrint's public interface alone, the same bytes
 naive              ``HTML(string=...).write_pdf()`` each, the same page, neither tags nor XML
 chromium_warm      one Chromium, the same page printed over the DevTools protocol, tagged, neither PDF/A nor XML
+chromium_tab       one Chromium, a tab for each document, as services do that keep their customers apart; tagged
 chromium_each      a Chromium started for each document
 typst              a like page in Typst, compiled in this process
 =================  ==================================================================================================
@@ -27,7 +28,7 @@ import tempfile
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,11 @@ class Measured:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     peak_mb: float = 0.0
+
+    def add(self, pdf: bytes) -> None:
+        """One more document."""
+        self.documents += 1
+        self.bytes += len(pdf)
 
 
 def _cpu_s() -> float:
@@ -183,57 +189,108 @@ def chromium_each(count: int, lines: int, statement: bool) -> Measured:
 
 def chromium_warm(count: int, lines: int, statement: bool) -> Measured:
     """``Page.setDocumentContent`` and ``Page.printToPDF`` in one tab."""
-    return asyncio.run(_chromium_warm(_pages(count, lines, statement)))
+
+    async def one(browser: _Browser, page: str, session: str, frame: str) -> bytes:
+        await browser.call("Page.setDocumentContent", session, frameId=frame, html=page)
+        return await browser.printed(session)
+
+    async def all_of(browser: _Browser, pages: list[str]) -> Measured:
+        session = await browser.tab()
+        frame = (await browser.call("Page.getFrameTree", session))["frameTree"]["frame"]["id"]
+        for page in pages[:WARM]:
+            await one(browser, page, session, frame)
+        with _measuring() as result:
+            for page in pages:
+                result.add(await one(browser, page, session, frame))
+        return result
+
+    return asyncio.run(_in_chromium(all_of, _pages(count, lines, statement)))
 
 
-async def _chromium_warm(pages: list[str]) -> Measured:
+def chromium_tab(count: int, lines: int, statement: bool) -> Measured:
+    """A tab, ``Page.navigate`` to the page, its load, ``Page.printToPDF``, and the tab is closed."""
+
+    async def one(browser: _Browser, page: str) -> bytes:
+        source = browser.profile / "page.html"
+        source.write_text(page, "utf-8")
+        session = await browser.tab()
+        await browser.call("Page.navigate", session, url=source.as_uri())
+        await browser.event("Page.loadEventFired", session)
+        printed = await browser.printed(session)
+        await browser.call("Page.close", session)
+        return printed
+
+    async def all_of(browser: _Browser, pages: list[str]) -> Measured:
+        for page in pages[:WARM]:
+            await one(browser, page)
+        with _measuring() as result:
+            for page in pages:
+                result.add(await one(browser, page))
+        return result
+
+    return asyncio.run(_in_chromium(all_of, _pages(count, lines, statement)))
+
+
+class _Browser:
+    """The DevTools protocol of one browser; tabs are sessions."""
+
+    def __init__(self, socket: Any, profile: Path) -> None:
+        self._socket, self.profile = socket, profile
+        self._numbers = iter(range(1, 10**9))
+        self._seen: list[Any] = []
+
+    async def call(self, method: str, session: str = "", **parameters: Any) -> Any:
+        number = next(self._numbers)
+        message = {"id": number, "method": method, "params": parameters}
+        await self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
+        return (await self._next(lambda answer: answer.get("id") == number))["result"]
+
+    async def event(self, method: str, session: str) -> None:
+        await self._next(lambda answer: (answer.get("method"), answer.get("sessionId")) == (method, session))
+
+    async def tab(self) -> str:
+        target = (await self.call("Target.createTarget", url="about:blank"))["targetId"]
+        session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
+        await self.call("Page.enable", session)
+        return str(session)
+
+    async def printed(self, session: str) -> bytes:
+        answer = await self.call("Page.printToPDF", session, preferCSSPageSize=True, printBackground=True)
+        return b64decode(answer["data"])
+
+    async def _next(self, is_it: Callable[[Any], bool]) -> Any:
+        for place, answer in enumerate(self._seen):
+            if is_it(answer):
+                return self._seen.pop(place)
+        while not is_it(answer := json.loads(await self._socket.recv())):
+            if "sessionId" in answer:
+                self._seen = [*self._seen[-50:], answer]
+        return answer
+
+
+async def _in_chromium(work: Callable[[_Browser, list[str]], Awaitable[Measured]], pages: list[str]) -> Measured:
     import websockets
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # Chromium's last words come late
         command = [str(chromium()), *_QUIET, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
         quiet = subprocess.DEVNULL
-        browser = subprocess.Popen(command, stderr=quiet, stdout=quiet, env=_with_fonts(profile))
+        running = subprocess.Popen(command, stderr=quiet, stdout=quiet, env=_with_fonts(profile))
         try:
-            async with websockets.connect(_tab_of(Path(profile)), max_size=None) as tab:
-                calls = iter(range(1, 10**9))
-
-                async def call(method: str, **parameters: Any) -> Any:
-                    number = next(calls)
-                    await tab.send(json.dumps({"id": number, "method": method, "params": parameters}))
-                    while True:
-                        answer = json.loads(await tab.recv())
-                        if answer.get("id") == number:
-                            return answer["result"]
-
-                await call("Page.enable")
-                frame = (await call("Page.getFrameTree"))["frameTree"]["frame"]["id"]
-
-                async def one(page: str) -> bytes:
-                    await call("Page.setDocumentContent", frameId=frame, html=page)
-                    answer = await call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)
-                    return b64decode(answer["data"])
-
-                for page in pages[:WARM]:
-                    await one(page)
-                with _measuring() as result:
-                    for page in pages:
-                        result.bytes += len(await one(page))
-                        result.documents += 1
-                return result
+            async with websockets.connect(_address_of(Path(profile)), max_size=None) as socket:
+                return await work(_Browser(socket, Path(profile)), pages)
         finally:
-            browser.terminate()
-            browser.wait()
+            running.terminate()
+            running.wait()
 
 
-def _tab_of(profile: Path) -> str:
+def _address_of(profile: Path) -> str:
     port = profile / "DevToolsActivePort"
     for _ in range(200):
         if port.exists() and port.read_text():
             break
         time.sleep(0.1)
-    address = f"http://127.0.0.1:{port.read_text().splitlines()[0]}/json/list"
-    with urlopen(address) as answer:  # the browser that this process has started, on loopback
-        return str(next(tab["webSocketDebuggerUrl"] for tab in json.load(answer) if tab["type"] == "page"))
+    with urlopen(f"http://127.0.0.1:{port.read_text().splitlines()[0]}/json/version") as answer:
+        return str(json.load(answer)["webSocketDebuggerUrl"])  # of the browser that this process has started
 
 
 def typst(count: int, lines: int, statement: bool) -> Measured:
@@ -279,8 +336,7 @@ def _pages(count: int, lines: int, statement: bool) -> list[str]:
 def _timed(one: Callable[[Any], bytes], inputs: Any) -> Measured:
     with _measuring() as result:
         for each in inputs:
-            result.bytes += len(one(each))
-            result.documents += 1
+            result.add(one(each))
     return result
 
 
@@ -303,6 +359,7 @@ CONTENDERS: dict[str, Callable[[int, int, bool], Measured]] = {
     "ours_public": ours_public,
     "naive": naive,
     "chromium_warm": chromium_warm,
+    "chromium_tab": chromium_tab,
     "chromium_each": chromium_each,
     "typst": typst,
 }

@@ -20,7 +20,15 @@ from statistics import median
 from benchmarks.contenders import CONTENDERS, chromium
 
 # As many as make a run of some seconds; the slow ones need no more to be known.
-_SHARES = {"ours": 1.0, "ours_public": 0.4, "typst": 1.0, "naive": 0.2, "chromium_warm": 0.4, "chromium_each": 0.02}
+_SHARES = {
+    "ours": 1.0,
+    "ours_public": 0.4,
+    "typst": 1.0,
+    "naive": 0.2,
+    "chromium_warm": 0.4,
+    "chromium_tab": 0.2,
+    "chromium_each": 0.02,
+}
 _SHAPES = (
     ("plain", 10, "one page, 10 lines"),
     ("statement", 5, "two pages, 5 lines, 3 charts"),
