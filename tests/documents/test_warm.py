@@ -59,6 +59,8 @@ PAGES = {
     "<style>.b { background: red } .r { border: 1mm solid; border-radius: 2mm }"
     "</style><p class=b>a<p class=b>b<p class=r>c<p class=r>d<p>e",
     "right to left": '<html lang=en><title>x</title><p dir="rtl">a (b) c</p><p lang="ar">ab</p>',
+    "own rules": "<html lang=en><title>x</title><style>p { color: red }</style><div><p>a</div>",
+    "other rules": "<html lang=en><title>x</title><style>p { color: blue }</style><div><p>a</div>",
     "footnote": '<html lang=en><title>x</title><p>a<span style="float: footnote">b</span></p>',
 }
 

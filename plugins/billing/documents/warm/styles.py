@@ -31,6 +31,8 @@ _BEYOND_PLACES = re.compile(
 )
 # Whose styles depend on more than their place: they are told to the document.
 _TOLD = frozenset({"id", "name", "href"})
+_RULES = frozenset({"style", "link"})
+"""Elements that bring rules of their document alone."""
 
 _active = threading.local()
 
@@ -74,7 +76,7 @@ class KeptStyles:
         for element, place in found:  # grows while it is read: parents before their children
             before, before_that, last = None, None, len(element) - 1
             for index, child in enumerate(element):
-                if not isinstance(child.tag, str) or (child.tag != "meta" and not _TOLD.isdisjoint(child.attrib)):
+                if _is_more_than_its_place(child):
                     return None
                 seen = (child.tag, child.get("class"))
                 number = self._place(place, child, min(index, _INDEX_MAX), before, before_that, index == last)
@@ -153,6 +155,13 @@ def _install() -> None:
                 target_collector.collect_anchor(found["anchor"])
 
     css.StyleFor = KeptStyleFor
+
+
+def _is_more_than_its_place(element: Any) -> bool:
+    """Whether an element brings rules, is told to its document, or is none (a comment)."""
+    if not isinstance(element.tag, str) or element.tag in _RULES:
+        return True
+    return element.tag != "meta" and not _TOLD.isdisjoint(element.attrib)
 
 
 def _has_own_declarations(element: Any) -> bool:
