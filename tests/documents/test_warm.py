@@ -32,7 +32,7 @@ KINDS: dict[str, Callable[[], Invoice]] = {
     "two pages": lambda: invoice(40),
     "sample": lambda: sample_invoice("de"),
     "japanese": lambda: sample_invoice("ja"),
-    "long": lambda: invoice(600),
+    "long": lambda: invoice(120),
     "arabic": lambda: invoice(2, customer={"legal_name": "شركة المثال ذ.م.م"}),
     "credit note": lambda: sample_invoice("es", credit_note=True),
 }
