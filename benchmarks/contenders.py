@@ -193,45 +193,40 @@ def chromium_each(count: int, lines: int, statement: bool) -> Measured:
 def chromium_warm(count: int, lines: int, statement: bool) -> Measured:
     """``Page.setDocumentContent`` and ``Page.printToPDF`` in one tab."""
 
-    async def one(browser: _Browser, page: str, session: str, frame: str) -> bytes:
-        await browser.call("Page.setDocumentContent", session, frameId=frame, html=page)
-        return await browser.printed(session)
-
-    async def all_of(browser: _Browser, pages: list[str]) -> Measured:
+    async def printer(browser: _Browser) -> _Printer:
         session = await browser.tab()
         frame = (await browser.call("Page.getFrameTree", session))["frameTree"]["frame"]["id"]
-        for page in pages[:WARM]:
-            await one(browser, page, session, frame)
-        with _measuring(others=True) as result:
-            for page in pages:
-                result.add(await one(browser, page, session, frame))
-        return result
 
-    return asyncio.run(_in_chromium(all_of, _pages(count, lines, statement)))
+        async def one(page: str) -> bytes:
+            await browser.call("Page.setDocumentContent", session, frameId=frame, html=page)
+            return await browser.printed(session)
+
+        return one
+
+    return asyncio.run(_by_chromium(printer, _pages(count, lines, statement)))
 
 
 def chromium_tab(count: int, lines: int, statement: bool) -> Measured:
     """A tab, ``Page.navigate`` to the page, its load, ``Page.printToPDF``, and the tab is closed."""
 
-    async def one(browser: _Browser, page: str) -> bytes:
+    async def printer(browser: _Browser) -> _Printer:
         source = browser.profile / "page.html"
-        source.write_text(page, "utf-8")
-        session = await browser.tab()
-        await browser.call("Page.navigate", session, url=source.as_uri())
-        await browser.event("Page.loadEventFired", session)
-        printed = await browser.printed(session)
-        await browser.call("Page.close", session)
-        return printed
 
-    async def all_of(browser: _Browser, pages: list[str]) -> Measured:
-        for page in pages[:WARM]:
-            await one(browser, page)
-        with _measuring(others=True) as result:
-            for page in pages:
-                result.add(await one(browser, page))
-        return result
+        async def one(page: str) -> bytes:
+            source.write_text(page, "utf-8")
+            session = await browser.tab()
+            await browser.call("Page.navigate", session, url=source.as_uri())
+            await browser.event("Page.loadEventFired", session)
+            printed = await browser.printed(session)
+            await browser.call("Page.close", session)
+            return printed
 
-    return asyncio.run(_in_chromium(all_of, _pages(count, lines, statement)))
+        return one
+
+    return asyncio.run(_by_chromium(printer, _pages(count, lines, statement)))
+
+
+_Printer = Callable[[str], Awaitable[bytes]]
 
 
 class _Browser:
@@ -271,7 +266,8 @@ class _Browser:
         return answer
 
 
-async def _in_chromium(work: Callable[[_Browser, list[str]], Awaitable[Measured]], pages: list[str]) -> Measured:
+async def _by_chromium(printer: Callable[[_Browser], Awaitable[_Printer]], pages: list[str]) -> Measured:
+    """Print the pages one after the other by a Chromium that is warm."""
     import websockets
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # Chromium's last words come late
@@ -280,7 +276,13 @@ async def _in_chromium(work: Callable[[_Browser, list[str]], Awaitable[Measured]
         running = subprocess.Popen(command, stderr=quiet, stdout=quiet, env=_with_fonts(profile))
         try:
             async with websockets.connect(_address_of(Path(profile)), max_size=None) as socket:
-                return await work(_Browser(socket, Path(profile)), pages)
+                one = await printer(_Browser(socket, Path(profile)))
+                for page in pages[:WARM]:
+                    await one(page)
+                with _measuring(others=True) as result:
+                    for page in pages:
+                        result.add(await one(page))
+                return result
         finally:
             running.terminate()
             running.wait()

@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take long come first, so that no worker is left with one at the end. A test of a step runs on one
-    engine, which its name chooses; what is kept (``tests/store``) and the cases are tried on both.
+    engine, which its name chooses; what is kept (``tests/store``), kills and cases are tried on both.
     """
     items.sort(key=lambda item: next((n for n, name in enumerate(_LONG) if name in item.nodeid), len(_LONG)))
     if not config.getoption("--both-engines"):
@@ -50,7 +50,7 @@ _LONG = ("kills/test_kills", "dags/test_pipeline", "kills/test_replays", "test_c
 def _is_for_the_other_engine(item: pytest.Item) -> bool:
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     engine = parameters.get("database_url")
-    if engine is None or item.path.parent.name not in ("steps", "kills"):
+    if engine is None or item.path.parent.name != "steps":
         return False
     name = item.nodeid.replace(engine, "")
     return engine != ("sqlite", "postgresql")[crc32(name.encode()) % 2]

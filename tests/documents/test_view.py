@@ -269,6 +269,16 @@ def test_a_column_is_as_wide_as_its_longest_number(net: str) -> None:
     assert sum(shown.columns.widths_mm) <= 174.3
 
 
+def test_columns_are_in_whole_steps_where_no_text_is_broken_for_it() -> None:
+    """Tables of different invoices stand alike; a table that is tight keeps the widths that its texts need."""
+    heads, row = ["API", "1 unit =", "Units", "Net"], ("Automation", "20 × processing minute", "1,284", "3,081.60")
+    fitted = columns(heads, [row], texts=2, page_mm=174, text_min_mm=48)
+    assert [width % 3 for width in fitted.widths_mm] == [0] * 4 and sum(fitted.widths_mm) == 174
+    assert all(width >= len(text) * 0.497 * 9.5 * 25.4 / 72 for width, text in zip(fitted.widths_mm, row, strict=True))
+    tight = columns([*heads, *["Usage"] * 4], [(*row, *["123,456.78"] * 4)], texts=2, page_mm=174, text_min_mm=48)
+    assert any(width % 3 for width in tight.widths_mm) and sum(tight.widths_mm) <= 174.6
+
+
 def test_a_table_too_wide_is_made_smaller_and_stays_on_the_page() -> None:
     heads, row = (
         ["API", "1 unit =", *["Usage"] * 10],

@@ -3,7 +3,7 @@
 ====================  =================================================================================================
 ``pages``             a page that is well-formed XML is read by expat, without rules that no invoice has a use for
 ``styles``            an element takes the styles of the one that stood in the same place of an earlier document
-``boxes``             lengths that are no percentages are resolved once a style
+``boxes``             lengths that are no percentages are resolved once a style; nothing is looked for behind bare boxes
 ``texts``             Pango's context and font stay with the style, a text's layout waits to be drawn
 ``files``             the objects of a file are deflated once
 ====================  =================================================================================================
@@ -29,6 +29,8 @@ class Warm:
     """What one engine keeps: of one stylesheet, set of fonts and size of page. For one thread at a time."""
 
     def __init__(self, stylesheet: str) -> None:
+        for module in (styles, boxes, texts, files):
+            module.install()
         self.styles = styles.KeptStyles(by_place=styles.are_of_places(stylesheet))
         self._is_plain = not pages.has_lists_or_notes(stylesheet)
 
@@ -47,8 +49,6 @@ class Warm:
     @contextmanager
     def used(self) -> Iterator[None]:
         """A document that this thread lays out in the block takes what is kept here."""
-        boxes.install()
-        files.install()
         texts.begin_document()
         with self.styles.used():
             yield

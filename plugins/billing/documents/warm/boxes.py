@@ -23,7 +23,7 @@ _BORDERS = tuple(f"border_{side}_width" for side in _SIDES)
 
 @cache
 def install() -> None:
-    """Make WeasyPrint keep the used values of styles that have no percentages."""
+    """Make WeasyPrint keep with a style its lengths without percentages, and whether there is nothing to paint."""
     from weasyprint.formatting_structure import boxes as layout_boxes
     from weasyprint.layout import background, percent
 

@@ -12,7 +12,9 @@ _ascii = methodcaller("encode", "ascii")
 
 @cache
 def install() -> None:
-    """Make pydyf deflate its stream of objects once: it asks for it twice, for the file and for its identifier."""
+    """Make pydyf deflate its stream of objects once: it asks for it twice, for the file and for its identifier. And
+    write texts and whole numbers, nine of ten items, without asking what else they might be.
+    """
     import pydyf  # type: ignore[import-untyped]
 
     stock = pydyf._to_bytes

@@ -56,7 +56,6 @@ class KeptStyles:
     @contextmanager
     def used(self) -> Iterator[None]:
         """Documents that this thread lays out in the block take their styles from here."""
-        _install()
         if len(self.styles) > _STYLES_MAX or len(self.places) > _STYLES_MAX:
             self.styles.clear()
             self.kept_ids.clear()
@@ -90,7 +89,7 @@ class KeptStyles:
 
 
 @cache
-def _install() -> None:
+def install() -> None:
     """Make WeasyPrint ask for kept styles, in threads where there are some."""
     from weasyprint import css
 

@@ -15,17 +15,30 @@ _LAYOUTS_MAX = 10_000
 """Texts of one document whose layouts wait to be drawn, a few KB each; later ones are laid out again, as WeasyPrint
 does it."""
 
+_PLAIN = {
+    "text_decoration_line": "none",
+    "font_language_override": "normal",
+    "font_kerning": "auto",
+    "font_variant_ligatures": "normal",
+    "font_variant_position": "normal",
+    "font_variant_caps": "normal",
+    "font_variant_numeric": "normal",
+    "font_variant_alternates": "normal",
+    "font_variant_east_asian": "normal",
+    "font_feature_settings": "normal",
+}
+
 _document = threading.local()
 
 
 def begin_document() -> None:
     """A new document of this thread begins, with no layouts waiting."""
-    _install()
     _document.waiting = 0
 
 
 @cache
-def _install() -> None:
+def install() -> None:
+    """Make WeasyPrint keep Pango's context and font with a style, and a text's layout until it is drawn."""
     from weasyprint.text import line_break
     from weasyprint.text.constants import PANGO_DIRECTION
     from weasyprint.text.ffi import ffi, gobject, pango
@@ -74,10 +87,10 @@ def _install() -> None:
                 super().reactivate(style)
 
     def font_style_cache_key(style: Any, include_size: bool = False) -> str:
-        keys = style.__dict__.setdefault("_font_keys", {})
+        keys: dict[bool, str] = style.__dict__.setdefault("_font_keys", {})
         if include_size not in keys:
             keys[include_size] = stock_key(style, include_size)
-        return str(keys[include_size])
+        return keys[include_size]
 
     line_break.Layout = KeptLayout
     line_break._font_style_cache_key = font_style_cache_key
@@ -86,17 +99,3 @@ def _install() -> None:
 def _is_plain(style: Any) -> bool:
     """Whether a style wants nothing of a layout but its font, language and direction."""
     return all(style[name] == value for name, value in _PLAIN.items())
-
-
-_PLAIN = {
-    "text_decoration_line": "none",
-    "font_language_override": "normal",
-    "font_kerning": "auto",
-    "font_variant_ligatures": "normal",
-    "font_variant_position": "normal",
-    "font_variant_caps": "normal",
-    "font_variant_numeric": "normal",
-    "font_variant_alternates": "normal",
-    "font_variant_east_asian": "normal",
-    "font_feature_settings": "normal",
-}
