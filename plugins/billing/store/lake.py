@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -83,6 +85,14 @@ class LakeTable:
         ``max.*``).
         """
         return pa.table(self._open().get_add_actions(flatten=True))
+
+    def read_in(self, engine: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> str:
+        """SQL for a table expression that reads these data files (``path`` of ``files()``) in a DuckDB connection.
+
+        The columns are the schema's without those of the partition, which stand in ``files()``.
+        """
+        named = [str(self._location / unquote(path)).replace("'", "''") for path in paths]
+        return "read_parquet([" + ", ".join(f"'{path}'" for path in named) + "], hive_partitioning = false)"
 
     def last_batch(self) -> int:
         """The largest batch number with rows here; 0 where there are none."""
