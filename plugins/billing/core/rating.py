@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +16,15 @@ import pandas as pd
 
 from billing.core.asof import Int64s
 from billing.core.capacity import CARRY_COLUMNS, count_capacity
-from billing.core.cycles import active_payg
 from billing.core.daily import days_of_invoiced
-from billing.core.drawdown import Demand, Draw, Drawn, draw_span, order_can_matter
+from billing.core.drawdown import Draw, Drawn
+from billing.core.drawing import Completions, Drawing
 from billing.core.metering import NO_SIZE, meter, overflowing
-from billing.core.model import ApiBilling, Parked, ParkedReason, Subscription
-from billing.core.reference import NO_TOKENS
-from billing.core.spans import Opening, TeamBalances, Used, cut_instants, payer
+from billing.core.model import ApiBilling, Parked, ParkedReason
+from billing.core.segments import Cuts, Segment
+from billing.core.spans import Opening
 from billing.core.streams import Stream, TeamPlan, planned_cycles, stream_of
-from billing.core.terms import TeamTerms, Terms
+from billing.core.terms import Terms
 
 DRAW_COLUMNS = ("team_id", "cycle_start_us", *Draw._fields, "charged_units", "tokens_micro")
 
@@ -37,35 +36,42 @@ class Rated:
 
     Rows of a parked cycle and of those after it are still in the frames: ``without_parked`` takes them out.
     Capacity shows as ``billing = capacity`` in the carry (its closing is minus the credit) and as draws whose
-    ``tokens_micro`` is the quantity of the resource.
+    ``tokens_micro`` is the quantity of the resource. ``unsettled``: where usage came as sums and the order of its
+    events can change what paid; the draws of their teams are not final.
     """
 
     carry: pd.DataFrame
     draws: pd.DataFrame
     days: pd.DataFrame
     troubles: tuple[Parked, ...]
+    unsettled: tuple[Segment, ...] = ()
 
 
-def rate(terms: Terms, plans: Sequence[TeamPlan], events: pd.DataFrame, opening: Opening) -> Rated:
+def rate(
+    terms: Terms, plans: Sequence[TeamPlan], events: pd.DataFrame, opening: Opening, cuts: Cuts | None = None
+) -> Rated:
     """Rate the planned cycles.
 
     ``events``: team_id, event_id, api (str); occurred_at_us, quantity_micro, batch_no (int64); is_correction (bool),
     accepted events of these teams, in any order; those already billed or not effective in the planned cycles are
-    left aside.
+    left aside. Where there is a column is_sum (bool), rows of it are the sum of one API's events in a segment, at the
+    instant of the last of them. ``cuts`` are those of the plans, if they are at hand.
     """
     stream = stream_of(terms, plans, events)
     billing = np.array([b.value for b in terms.billing], dtype=object)
     rated = stream.take(billing[stream.api] == ApiBilling.RATED) if len(stream.api) else stream
     capacity = stream.take(billing[stream.api] == ApiBilling.CAPACITY) if len(stream.api) else stream
     carry, completions, troubles = _charge_units(terms, plans, rated, opening)
-    draws = _draw_units(terms, plans, completions, opening.used)
+    drawing = Drawing(terms, plans, cuts or Cuts.of(terms, plans), completions, opening.used)
+    drawing.run()
     capacity_carry, capacity_draws, beyond = count_capacity(terms, plans, capacity, opening)
-    draw_frame = _draw_frame(plans, [*draws, *capacity_draws])
+    draw_frame = _draw_frame(plans, [*drawing.draws, *capacity_draws])
     return Rated(
         carry=pd.concat([carry, capacity_carry], ignore_index=True) if len(capacity_carry) else carry,
         draws=draw_frame,
         days=days_of_invoiced(terms, plans, stream, draw_frame),
         troubles=(*troubles, *beyond),
+        unsettled=tuple(drawing.unsettled),
     )
 
 
@@ -91,18 +97,9 @@ def first_troubles(troubles: Sequence[Parked]) -> list[Parked]:
     return list(found.values())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Completions:
-    """Events that completed units, in their order; shapes (completions,)."""
-
-    stream: Stream
-    units: Int64s
-    rate_row: Int64s
-
-
 def _charge_units(
     terms: Terms, plans: Sequence[TeamPlan], stream: Stream, opening: Opening
-) -> tuple[pd.DataFrame, _Completions, list[Parked]]:
+) -> tuple[pd.DataFrame, Completions, list[Parked]]:
     """Section 4: the carry frame, what completed, and cycles that cannot be rated."""
     keys, opening_micro = _accumulators(terms, plans, stream, opening.carry_micro)
     accumulator = np.searchsorted(keys, stream.team * len(terms.apis) + stream.api)
@@ -119,7 +116,7 @@ def _charge_units(
     troubles += _troubles(plans, stream, ParkedReason.BOUND_EXCEEDED, beyond)
     carry = _carry_frame(terms, plans, stream, keys, opening_micro, accumulator, quantity, units, carry_after)
     done = np.flatnonzero(units > 0)
-    return carry, _Completions(stream=stream.take(done), units=units[done], rate_row=rate_row[done]), troubles
+    return carry, Completions(stream=stream.take(done), units=units[done], rate_row=rate_row[done]), troubles
 
 
 def _accumulators(
@@ -199,87 +196,6 @@ def _carry_frame(
         closing,
     )
     return pd.DataFrame({name: column[kept] for name, column in zip(CARRY_COLUMNS, columns, strict=True)})
-
-
-def _draw_units(
-    terms: Terms, plans: Sequence[TeamPlan], done: _Completions, used: Used
-) -> list[tuple[int, int, Drawn]]:
-    """Section 5 for every team: (place of the team, start of the cycle, what was drawn)."""
-    result: list[tuple[int, int, Drawn]] = []
-    for place in np.unique(done.stream.team):
-        first, last = np.searchsorted(done.stream.team, [place, place + 1])
-        rows = slice(int(first), int(last))
-        team = terms.teams[plans[place].team_id]
-        result += [
-            (int(place), start, drawn) for start, drawn in _draw_team(terms, plans[place], team, done, rows, used)
-        ]
-    return result
-
-
-def _draw_team(
-    terms: Terms, plan: TeamPlan, team: TeamTerms, done: _Completions, rows: slice, used: Used
-) -> list[tuple[int, Drawn]]:
-    starts = [c.start_us for c in plan.cycles]
-    cuts = np.array(cut_instants(team, terms, plan.start_us, plan.until_us, starts), dtype=np.int64)
-    effective = done.stream.effective_us[rows]
-    span = np.searchsorted(cuts, effective, side="right") - 1
-    late_payers = _late_payers(team, done.stream, rows)
-    edges = np.append(np.flatnonzero(np.diff(span, prepend=-1)), len(span))
-    balances = TeamBalances(team, used)
-    result: list[tuple[int, Drawn]] = []
-    for low, high in pairwise(edges.tolist()):
-        at_us = int(cuts[span[low]])
-        cycle_start = starts[int(np.searchsorted(starts, at_us, side="right")) - 1]
-        demands = _demands(terms, team, done, rows.start + int(low), rows.start + int(high), at_us, late_payers)
-        now = balances.at(at_us)
-        summed = _summed(demands)
-        drawn = draw_span(demands if order_can_matter(summed, now) else summed, now)
-        result += [(cycle_start, one) for one in drawn]
-    return result
-
-
-def _late_payers(team: TeamTerms, stream: Stream, rows: slice) -> dict[int, Subscription]:
-    """For late completions, by row: the ``payg`` under which the usage occurred (rule 5.1)."""
-    if not team.payg:
-        return {}
-    late = np.flatnonzero(stream.late[rows]) + rows.start
-    found = {int(row): active_payg(team.payg, int(stream.occurred_us[row])) for row in late}
-    return {row: payg for row, payg in found.items() if payg is not None}
-
-
-def _demands(
-    terms: Terms,
-    team: TeamTerms,
-    done: _Completions,
-    low: int,
-    high: int,
-    at_us: int,
-    late_payers: Mapping[int, Subscription],
-) -> list[Demand]:
-    """What completes in one span, in order; runs of one API, rate and payer are taken together."""
-    result: list[Demand] = []
-    kinds: dict[tuple[int, int, str], Demand] = {}
-    api, rate_row, units = (a[low:high].tolist() for a in (done.stream.api, done.rate_row, done.units))
-    for offset, key in enumerate(zip(api, rate_row, strict=True)):
-        late = late_payers.get(low + offset)
-        full = (*key, late.subscription_id if late else "")
-        if full not in kinds:
-            cost = int(terms.rate_tokens_micro[key[1]])
-            name = terms.apis[key[0]]
-            kinds[full] = Demand(name, 0, None if cost == NO_TOKENS else cost, payer(team, terms, name, at_us, late))
-        same = kinds[full]
-        if result and result[-1][:1] == same[:1] and result[-1][2:] == same[2:]:
-            result[-1] = result[-1]._replace(units=result[-1].units + units[offset])
-        else:
-            result.append(same._replace(units=units[offset]))
-    return result
-
-
-def _summed(demands: Sequence[Demand]) -> list[Demand]:
-    sums: dict[Demand, int] = defaultdict(int)
-    for demand in demands:
-        sums[demand._replace(units=0)] += demand.units
-    return [key._replace(units=units) for key, units in sums.items()]
 
 
 def _draw_frame(plans: Sequence[TeamPlan], draws: Sequence[tuple[int, int, Drawn]]) -> pd.DataFrame:

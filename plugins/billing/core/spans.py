@@ -51,6 +51,7 @@ def cut_instants(
         cuts.update(anniversaries_between(s.time_zone, s.purchased_at_us, start_us, min(until_us, s.ends_at_us)))
     for kind in POOL_KINDS:
         cuts.update(*((grant.valid_from_us, grant.expires_at_us) for grant in team.token_grants[kind]))
+    cuts.update(capacity_cuts(team.capacity_grants))
     return sorted(cut for cut in cuts if start_us <= cut < until_us)
 
 

@@ -40,6 +40,7 @@ class Stream:
     """Unbilled events of many teams in their order (rule 4.2); every array is of shape (events,).
 
     ``team`` is the place in the plans, ``api`` in the terms' APIs, ``cycle`` in the list of all planned cycles.
+    ``summed``: it is no event but the sum of one API's events in a segment (``core.segments``), at the last of them.
     """
 
     team: Int64s
@@ -48,6 +49,7 @@ class Stream:
     occurred_us: Int64s
     quantity_micro: Int64s
     cycle: Int64s
+    summed: npt.NDArray[np.bool_]
 
     @property
     def late(self) -> npt.NDArray[np.bool_]:
@@ -86,6 +88,7 @@ def stream_of(terms: Terms, plans: Sequence[TeamPlan], events: pd.DataFrame) -> 
         occurred_us=occurred[rows],
         quantity_micro=events["quantity_micro"].to_numpy(dtype=np.int64)[rows],
         cycle=AsOf(cycle_team, cycle_start, len(plans)).row_at(team[rows], effective[rows]),
+        summed=events["is_sum"].to_numpy(dtype=bool)[rows] if "is_sum" in events else np.zeros(len(rows), dtype=bool),
     )
 
 

@@ -1,0 +1,170 @@
+"""Usage that no closed cycle has billed, summed where it is kept (``core.sums.UnbilledUsage``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from billing.core.segments import DAY_US, Cuts, Segment
+from billing.core.streams import TeamPlan
+from billing.store.lake import CommittedBatches, LakeTable
+
+CUTS_A_DAY = 6
+"""A team's day that is cut more often is summed instant by instant."""
+# Whole days, more than any instant has before 1970, so that dividing by a day's length rounds down in SQL too.
+_SHIFT_US = 10_000_000 * DAY_US
+# A sum beyond this is not told: whoever adds a few up stays within 64 bits.
+_SUM_MAX = 2**61
+
+_UNBILLED = f"""
+    select plan.place, api, epoch_us(occurred_at) as at_us, (at_us + {_SHIFT_US}) // {DAY_US} as day, batch_no,
+           quantity_micro, event_id, corrects
+    from {{usage}} join plan using (team_id)
+    where {{counts}} and at_us < until_us and (at_us >= start_us or batch_no > pinned_batch)
+"""  # noqa: S608 - numbers, and names of the lake's own files
+_SUMS = f"""
+    select place, api, max(at_us) as at_us, max(batch_no) as batch_no, sum(quantity_micro) as quantity,
+           min(quantity_micro) < 0 or quantity > {_SUM_MAX} as by_event,
+           (case when abs(quantity) > {_SUM_MAX} then 0 else quantity end)::bigint as quantity_micro
+    from ({{unbilled}}) left join cut using (place, day)
+    group by place, api, day, {{piece}}
+    order by place, at_us, api
+"""  # noqa: S608
+_EVENTS = """
+    select place, api, at_us, batch_no, quantity_micro, event_id, corrects <> '' as is_correction
+    from ({unbilled}) join segment using (place, day)
+    where at_us >= from_us and at_us < until_us
+"""
+
+
+class Unbilled:
+    """Unbilled usage of some shards, of batches that count: it occurred in the plans' time, or is late (rule 3.5).
+
+    ``memory_mb`` bounds what the engine holds of a query; beyond it goes on on disk.
+    """
+
+    def __init__(
+        self, lake: LakeTable, batches: CommittedBatches, shards: Sequence[int], *, memory_mb: int = 512
+    ) -> None:
+        self._lake, self._batches, self._shards, self._memory_mb = lake, batches, list(shards), memory_mb
+
+    def sums(self, plans: Sequence[TeamPlan], cuts: Cuts) -> pd.DataFrame:
+        """A row per API and segment: see ``core.sums.UnbilledUsage``."""
+        days = _cut_days(cuts)
+        passed = [f"coalesce((at_us >= {name})::bigint, 0)" for name in days.column_names if name.startswith("cut_")]
+        piece = f"case when is_crowded then at_us else {' + '.join(passed) or '0'} end"
+        with self._engine(plans) as (engine, unbilled):
+            engine.register("cut", days)
+            found = engine.execute(_SUMS.format(unbilled=unbilled, piece=piece)).to_arrow_table()
+        return _frame(found, plans).assign(by_event=found["by_event"].to_numpy())
+
+    def events(self, plans: Sequence[TeamPlan], segments: Sequence[Segment]) -> pd.DataFrame:
+        """All events of some segments, each of which lies within one UTC day."""
+        with self._engine(plans) as (engine, unbilled):
+            engine.register("segment", _segments(plans, segments))
+            found = engine.execute(_EVENTS.format(unbilled=unbilled)).to_arrow_table()
+        return _frame(found, plans)
+
+    @contextmanager
+    def _engine(self, plans: Sequence[TeamPlan]) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+        """An engine that knows the plans, and SQL for their unbilled events."""
+        with TemporaryDirectory(prefix="billing-rating-") as scratch, duckdb.connect() as engine:
+            engine.execute(f"set memory_limit = '{self._memory_mb}MB'")
+            engine.execute("set temp_directory = ?", [scratch])
+            engine.execute("set threads = 2")
+            engine.execute("set preserve_insertion_order = false")
+            engine.register("plan", _plans(plans))
+            void = ", ".join(map(str, self._batches.void))
+            counts = f"batch_no <= {self._batches.through}" + (f" and batch_no not in ({void})" if void else "")
+            files = self._files(plans)
+            usage = self._lake.read_in(engine, files) if files else _nothing(engine, self._lake.schema)
+            yield engine, _UNBILLED.format(usage=usage, counts=counts)
+
+    def _files(self, plans: Sequence[TeamPlan]) -> list[str]:
+        """The data files that may hold any of it, by their statistics."""
+        files = self._lake.files()
+        if not (plans and files.num_rows):
+            return []
+        from_us, until_us = min(plan.start_us for plan in plans), max(plan.until_us for plan in plans)
+        late_after = min(plan.pinned_batch for plan in plans)
+        first, last = (files[f"{end}.occurred_at"].cast(pa.int64()) for end in ("min", "max"))
+        mine = pc.is_in(files["partition.shard"], value_set=pa.array(self._shards, pa.int32()))
+        mine = pc.and_(mine, pc.less_equal(files["min.batch_no"], self._batches.through))
+        mine = pc.and_(mine, pc.less(first, until_us))
+        mine = pc.and_(mine, pc.or_(pc.greater_equal(last, from_us), pc.greater(files["max.batch_no"], late_after)))
+        found: list[str] = files.filter(mine)["path"].to_pylist()
+        return sorted(found)
+
+
+def _nothing(engine: duckdb.DuckDBPyConnection, schema: pa.Schema) -> str:
+    engine.register("no_usage", schema.empty_table())
+    return "no_usage"
+
+
+def _plans(plans: Sequence[TeamPlan]) -> pa.Table:
+    return pa.table(
+        {
+            "place": pa.array(range(len(plans)), pa.int32()),
+            "team_id": pa.array([plan.team_id for plan in plans], pa.string()),
+            "start_us": pa.array([plan.start_us for plan in plans], pa.int64()),
+            "until_us": pa.array([plan.until_us for plan in plans], pa.int64()),
+            "pinned_batch": pa.array([plan.pinned_batch for plan in plans], pa.int64()),
+        }
+    )
+
+
+def _cut_days(cuts: Cuts) -> pa.Table:
+    """A row a team and day that is cut within: place, day (shifted), is_crowded and the cuts in order, as cut_0, ..."""
+    inner = np.flatnonzero(cuts.at_us % DAY_US != 0)
+    team, at_us = cuts.team[inner], cuts.at_us[inner]
+    day = (at_us + _SHIFT_US) // DAY_US
+    fresh = np.flatnonzero(np.diff(team, prepend=-1) | np.diff(day, prepend=-1))
+    sizes = np.diff(np.append(fresh, len(team)))
+    columns = {
+        "place": pa.array(team[fresh], pa.int32()),
+        "day": pa.array(day[fresh], pa.int64()),
+        "is_crowded": pa.array(sizes > CUTS_A_DAY),
+    }
+    for number in range(min(int(sizes.max(initial=0)), CUTS_A_DAY)):
+        there = sizes > number
+        found = at_us[np.minimum(fresh + number, len(at_us) - 1)] if len(at_us) else at_us
+        columns[f"cut_{number}"] = pa.array(found, pa.int64(), mask=~there)
+    return pa.table(columns)
+
+
+def _segments(plans: Sequence[TeamPlan], segments: Sequence[Segment]) -> pa.Table:
+    place = {plan.team_id: number for number, plan in enumerate(plans)}
+    return pa.table(
+        {
+            "place": pa.array([place[s.team_id] for s in segments], pa.int32()),
+            "day": pa.array([(s.from_us + _SHIFT_US) // DAY_US for s in segments], pa.int64()),
+            "from_us": pa.array([s.from_us for s in segments], pa.int64()),
+            "until_us": pa.array([s.until_us for s in segments], pa.int64()),
+        }
+    )
+
+
+def _frame(found: pa.Table, plans: Sequence[TeamPlan]) -> pd.DataFrame:
+    """What ``core.rating.rate`` takes."""
+    count, api = found.num_rows, found["api"].combine_chunks().dictionary_encode()
+    teams = pd.Index([plan.team_id for plan in plans], dtype=object)
+    return pd.DataFrame(
+        {
+            "team_id": pd.Categorical.from_codes(found["place"].to_numpy(), categories=teams),
+            "event_id": found["event_id"].to_pandas() if "event_id" in found.column_names else np.full(count, ""),
+            "api": pd.Categorical.from_codes(api.indices.to_numpy(), categories=api.dictionary.to_pylist()),
+            "occurred_at_us": found["at_us"].to_numpy(),
+            "quantity_micro": found["quantity_micro"].to_numpy(),
+            "batch_no": found["batch_no"].to_numpy(),
+            "is_correction": (
+                found["is_correction"].to_numpy() if "is_correction" in found.column_names else np.zeros(count, bool)
+            ),
+        }
+    )
