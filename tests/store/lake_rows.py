@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from billing.core.instants import parse_instant_us
 from billing.store.home import Home
-from billing.store.usage_table import SHARDS
+from billing.store.lake import CommittedBatches
 
 NOON_US = parse_instant_us("2026-07-15T12:00:00Z")
 
@@ -42,7 +42,6 @@ def append(home: Home, batch_no: int, ids: Sequence[str], *, team_id: str = "t1"
     home.ids.append(batch_no, pa.array(ids, pa.string()), np.full(len(ids), batch_no, dtype=np.int64))
 
 
-def usage_ids(home: Home, batches: object, *, late_after: int = 0) -> list[str]:
+def usage_ids(home: Home, batches: CommittedBatches) -> list[str]:
     """The ids of all events that readers of these batches see."""
-    frame = home.usage.unbilled(batches, range(SHARDS), ["t1", "t2"], 0, 2**60, late_after)  # type: ignore[arg-type]
-    return sorted(frame["event_id"])
+    return sorted(home.usage.lake.dataset().to_table(filter=batches.filter())["event_id"].to_pylist())

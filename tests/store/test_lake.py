@@ -83,18 +83,6 @@ def test_the_shard_of_a_team_never_changes() -> None:
     assert [shard_of(team) for team in ("t1", "t2", "team-é", "", "\U0001f600")] == [7, 5, 6, 0, 4]
 
 
-def test_unbilled_takes_a_window_and_what_came_late(home: Home) -> None:
-    """Rule 3.5: earlier usage counts where a later batch brought it."""
-    append(home, 1, ["early"], occurred_us=NOON_US - 1)
-    append(home, 2, ["late"], occurred_us=NOON_US - 1)
-    append(home, 3, ["first"], occurred_us=NOON_US)
-    append(home, 4, ["next"], occurred_us=NOON_US + 1)
-    append(home, 5, ["other"], occurred_us=NOON_US, team_id="t9")
-    frame = home.usage.unbilled(all_through(5), range(SHARDS), ["t1"], NOON_US, NOON_US + 1, 1)
-    assert sorted(frame["event_id"]) == ["first", "late"]
-    assert frame.dtypes.astype(str).to_dict()["occurred_at_us"] == "int64"
-
-
 def test_a_table_is_made_once(home: Home) -> None:
     append(home, 1, ["a"])
     home.create()

@@ -17,10 +17,11 @@ from sqlalchemy import Connection, select
 from billing.core.balances import used_with
 from billing.core.cycles import CycleSpan, cycle_from, cycles_from, first_start_us
 from billing.core.model import Kind, Parked
-from billing.core.rating import DRAW_COLUMNS, Rated, rate
+from billing.core.rating import DRAW_COLUMNS, Rated
 from billing.core.reference import Reference
 from billing.core.spans import Opening, Used
 from billing.core.streams import TeamPlan
+from billing.core.sums import rate_by_sums
 from billing.core.terms import Terms, subscriptions_of
 from billing.steps.reference import reference_at
 from billing.store.batches import committed, pinnable
@@ -28,7 +29,6 @@ from billing.store.home import Home
 from billing.store.ledger import ISSUED, LastClosed, last_closed, read_opening
 from billing.store.reference_history import last_load
 from billing.store.tables import cycles
-from billing.store.usage_table import SHARDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -156,15 +156,8 @@ def _rated(
         )
         for team_id, mine in sorted(teams.items())
     ]
-    events = home.usage.unbilled(
-        committed(connection, known.batch_no),
-        range(SHARDS),
-        list(teams),
-        min(plan.start_us for plan in plans),
-        at_us,
-        min(plan.pinned_batch for plan in plans),
-    )
-    return rate(Terms.from_reference(reference_at(home, known.load_no), list(teams)), plans, events, opening)
+    terms = Terms.from_reference(reference_at(home, known.load_no), list(teams))
+    return rate_by_sums(terms, plans, home.usage.unbilled(committed(connection, known.batch_no)), opening)
 
 
 def _until(cycle: CycleSpan, at_us: int) -> CycleSpan:

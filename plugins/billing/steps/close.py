@@ -21,10 +21,11 @@ from billing.core.frames import rows
 from billing.core.instants import day_number, format_us, from_us, to_us
 from billing.core.invoicing import Buyers, draft_invoices, in_issue_order, issue_date
 from billing.core.model import Kind, Parked, ParkedReason
-from billing.core.rating import Rated, first_troubles, rate, without_parked
+from billing.core.rating import Rated, first_troubles, without_parked
 from billing.core.reference import Reference
 from billing.core.spans import Opening
 from billing.core.streams import TeamPlan
+from billing.core.sums import UnbilledUsage, rate_by_sums
 from billing.core.terms import Terms, subscriptions_of
 from billing.core.zones import TZDATA_VERSION
 from billing.steps import commit_points
@@ -220,7 +221,7 @@ class _Work:
     shard_by_team: Mapping[str, int]
     plans: Sequence[TeamPlan]
     opening: Opening
-    events: object
+    usage: UnbilledUsage
     max_units: int
     production: bool
 
@@ -235,14 +236,6 @@ class _Work:
         ]
         terms = Terms.from_reference(reference, list(due))
         mine = [s.subscription_id for team in terms.teams.values() for s in team.subscriptions]
-        events = home.usage.unbilled(
-            committed(connection, this.pinned_batch),
-            shards,
-            list(due),
-            min((plan.start_us for plan in plans), default=0),
-            max((plan.until_us for plan in plans), default=0),
-            min((plan.pinned_batch for plan in plans), default=0),
-        )
         return cls(
             shards=shards,
             as_of_us=this.as_of_us,
@@ -252,14 +245,14 @@ class _Work:
             shard_by_team={team_id: shard_of(team_id) for team_id in due},
             plans=plans,
             opening=ledger.read_opening(connection, shards, mine),
-            events=events,
+            usage=home.usage.unbilled(committed(connection, this.pinned_batch), shards),
             max_units=configured(connection, MAX_UNITS_PER_CYCLE),
             production=bool(configured(connection, PRODUCTION)),
         )
 
     def rate(self, e_invoices: bool) -> tuple[Rated, list[Parked]]:
         """Rate, find what must be parked, and check the laws on what is left."""
-        rated = rate(self.terms, self.plans, self.events, self.opening)  # type: ignore[arg-type]
+        rated = rate_by_sums(self.terms, self.plans, self.usage, self.opening)
         if not self.due:  # before the first load there is not even a seller
             return rated, []
         buyers = Buyers.from_reference(self.reference, production=self.production)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,53 +9,56 @@ from sqlalchemy import Connection
 
 from billing.core.balances import used_with
 from billing.core.cycles import CycleSpan, first_start_us
-from billing.core.rating import rate
 from billing.core.reference import Reference
-from billing.core.spans import Opening, Used
+from billing.core.spans import Used
 from billing.core.streams import TeamPlan
+from billing.core.sums import rate_by_sums
 from billing.core.terms import TeamTerms, Terms
 from billing.store.batches import committed
 from billing.store.home import Home
 from billing.store.ledger import LastClosed, last_closed, read_opening
-from billing.store.usage_table import SHARDS
+from billing.store.unbilled import Unbilled
 
 _EVER_US = 2**60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenUsage:
-    """What is not billed yet: teams' terms, where each team's first open cycle begins, and its events."""
+    """What is not billed yet: teams' terms, where each team's first open cycle begins, and its usage."""
 
     terms: Terms
     plans: tuple[TeamPlan, ...]
-    events: pd.DataFrame
+    usage: Unbilled
+
+    def used(self) -> pd.DataFrame:
+        """Which teams used which APIs, and when last: see ``store.unbilled``."""
+        return self.usage.used(self.plans)
 
 
 def open_usage(home: Home, connection: Connection, reference: Reference, until_us: int = _EVER_US) -> OpenUsage:
-    """All events of no closed cycle that occurred before ``until_us`` (late ones among them), whatever batch brought
-    them.
-    """
+    """All usage of no closed cycle that occurred before ``until_us`` (late usage with it), whatever batch brought it."""
     terms = Terms.from_reference(reference)
     last = last_closed(connection)
     plans = [
         plan for team_id, team in terms.teams.items() if (plan := _plan(team_id, team, last.get(team_id), until_us))
     ]
-    return OpenUsage(terms=terms, plans=tuple(plans), events=_events(home, connection, plans, last, until_us))
+    return OpenUsage(terms=terms, plans=tuple(plans), usage=home.usage.unbilled(committed(connection)))
 
 
 def rate_open(connection: Connection, found: OpenUsage) -> Used:
     """What closed cycles and open ones together have used of every balance."""
     mine = [s.subscription_id for team in found.terms.teams.values() for s in team.subscriptions]
     opening = read_opening(connection, None, mine)
-    rated = rate(found.terms, found.plans, found.events, Opening(carry_micro=opening.carry_micro, used=opening.used))
+    rated = rate_by_sums(found.terms, found.plans, found.usage, opening)
     return used_with(opening.used, rated.draws)
 
 
 def through_last_event(found: OpenUsage) -> OpenUsage:
     """The same, its plans ending just after the last event rather than at some instant."""
-    last = int(found.events["occurred_at_us"].max()) + 1 if len(found.events) else 0
+    used = found.used()
+    last = int(used["last_us"].max()) + 1 if len(used) else 0
     plans = [_until(plan, max(last, plan.start_us + 1)) for plan in found.plans]
-    return OpenUsage(terms=found.terms, plans=tuple(plans), events=found.events)
+    return OpenUsage(terms=found.terms, plans=tuple(plans), usage=found.usage)
 
 
 def _plan(team_id: str, team: TeamTerms, last: LastClosed | None, until_us: int) -> TeamPlan | None:
@@ -71,16 +73,3 @@ def _plan(team_id: str, team: TeamTerms, last: LastClosed | None, until_us: int)
 def _until(plan: TeamPlan, until_us: int) -> TeamPlan:
     stretch = CycleSpan(plan.start_us, until_us, "UTC", None)
     return TeamPlan(team_id=plan.team_id, cycles=(stretch,), pinned_batch=plan.pinned_batch)
-
-
-def _events(
-    home: Home, connection: Connection, plans: Sequence[TeamPlan], last: dict[str, LastClosed], until_us: int
-) -> pd.DataFrame:
-    return home.usage.unbilled(
-        committed(connection),
-        range(SHARDS),
-        [plan.team_id for plan in plans],
-        min((plan.start_us for plan in plans), default=0),
-        until_us,
-        min((last[plan.team_id].pinned_batch if plan.team_id in last else 0 for plan in plans), default=0),
-    )

@@ -30,7 +30,7 @@ def open_used(
 def needed_keys(home: Home, connection: Connection, known: Reference) -> dict[str, frozenset[tuple[str, ...]]]:
     """By table, the keys of rows that an open event or a carry-over that is not zero needs: its team with the buyer
     and all that the team holds, its API with all rates and prices, the taxes of both countries."""
-    events = open_usage(home, connection, known).events
+    used = open_usage(home, connection, known).used()
     waiting = connection.execute(
         select(carry.c.team_id, carry.c.api, carry.c.cycle_start_us, carry.c.closing_micro)
     ).all()
@@ -40,8 +40,8 @@ def needed_keys(home: Home, connection: Connection, known: Reference) -> dict[st
             newest.get((row.team_id, row.api), (0, 0)), (row.cycle_start_us, row.closing_micro)
         )
     carried = [key for key, (_, closing) in newest.items() if closing]
-    teams = {str(team) for team in events["team_id"].unique()} | {team for team, _ in carried}
-    apis = {str(api) for api in events["api"].unique()} | {api for _, api in carried}
+    teams = {str(team) for team in used["team_id"].unique()} | {team for team, _ in carried}
+    apis = {str(api) for api in used["api"].unique()} | {api for _, api in carried}
     return _keys(known, teams, apis)
 
 

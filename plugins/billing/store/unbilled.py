@@ -23,6 +23,9 @@ _SHIFT_US = 10_000_000 * DAY_US
 # A sum beyond this is not told: whoever adds a few up stays within 64 bits.
 _SUM_MAX = 2**61
 
+# Delta's statistics cut instants off at the millisecond.
+_STATISTICS_US = 1_000
+
 _UNBILLED = f"""
     select plan.place, api, epoch_us(occurred_at) as at_us, (at_us + {_SHIFT_US}) // {DAY_US} as day, batch_no,
            quantity_micro, event_id, corrects
@@ -37,6 +40,9 @@ _SUMS = f"""
     group by place, api, day, {{piece}}
     order by place, at_us, api
 """  # noqa: S608
+_USED = """
+    select place, api, max(at_us) as last_us from ({unbilled}) group by place, api order by place, api
+"""
 _EVENTS = """
     select place, api, at_us, batch_no, quantity_micro, event_id, corrects <> '' as is_correction
     from ({unbilled}) join segment using (place, day)
@@ -62,15 +68,23 @@ class Unbilled:
         piece = f"case when is_crowded then at_us else {' + '.join(passed) or '0'} end"
         with self._engine(plans) as (engine, unbilled):
             engine.register("cut", days)
-            found = engine.execute(_SUMS.format(unbilled=unbilled, piece=piece)).to_arrow_table()
+            found = engine.sql(_SUMS.format(unbilled=unbilled, piece=piece)).to_arrow_table()
         return _frame(found, plans).assign(by_event=found["by_event"].to_numpy())
 
     def events(self, plans: Sequence[TeamPlan], segments: Sequence[Segment]) -> pd.DataFrame:
         """All events of some segments, each of which lies within one UTC day."""
         with self._engine(plans) as (engine, unbilled):
             engine.register("segment", _segments(plans, segments))
-            found = engine.execute(_EVENTS.format(unbilled=unbilled)).to_arrow_table()
+            found = engine.sql(_EVENTS.format(unbilled=unbilled)).to_arrow_table()
         return _frame(found, plans)
+
+    def used(self, plans: Sequence[TeamPlan]) -> pd.DataFrame:
+        """What is used at all: team_id and api (str), and last_us (int64), when the last of it occurred."""
+        with self._engine(plans) as (engine, unbilled):
+            found = engine.sql(_USED.format(unbilled=unbilled)).to_arrow_table()
+        teams = np.array([plan.team_id for plan in plans], dtype=object)
+        columns = {"api": found["api"].to_pylist(), "last_us": found["last_us"].to_numpy()}
+        return pd.DataFrame({"team_id": teams[found["place"].to_numpy()], **columns})
 
     @contextmanager
     def _engine(self, plans: Sequence[TeamPlan]) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
@@ -98,7 +112,8 @@ class Unbilled:
         mine = pc.is_in(files["partition.shard"], value_set=pa.array(self._shards, pa.int32()))
         mine = pc.and_(mine, pc.less_equal(files["min.batch_no"], self._batches.through))
         mine = pc.and_(mine, pc.less(first, until_us))
-        mine = pc.and_(mine, pc.or_(pc.greater_equal(last, from_us), pc.greater(files["max.batch_no"], late_after)))
+        in_time = pc.greater(pc.add(last, _STATISTICS_US), from_us)
+        mine = pc.and_(mine, pc.or_(in_time, pc.greater(files["max.batch_no"], late_after)))
         found: list[str] = files.filter(mine)["path"].to_pylist()
         return sorted(found)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from billing.store.lake import CommittedBatches, LakeTable
+from billing.store.unbilled import Unbilled
 
 SHARDS = 8
 """How many groups teams are kept in; part of the layout, so it never changes for a home."""
@@ -56,28 +56,9 @@ class UsageTable:
         rows = rows.append_column("shard", by_code.take(teams.indices))
         self.lake.append(batch_no, rows.select(SCHEMA.names))
 
-    def unbilled(
-        self,
-        batches: CommittedBatches,
-        shards: Iterable[int],
-        team_ids: Sequence[str],
-        from_us: int,
-        until_us: int,
-        late_after: int,
-    ) -> pd.DataFrame:
-        """Events of these teams that occurred in ``[from, until)``, or earlier but in a batch after ``late_after``
-        (rule 3.5).
-
-        Columns: team_id, event_id, api, occurred_at_us, quantity_micro, batch_no, is_correction; what
-        ``core.rating.rate`` takes.
-        """
-        occurred = pc.field("occurred_at")
-        mine = batches.filter() & pc.field("shard").isin(list(shards)) & (occurred < _instant(until_us))
-        mine &= (occurred >= _instant(from_us)) | (pc.field("batch_no") > late_after)
-        columns = ["team_id", "event_id", "api", "occurred_at", "quantity_micro", "batch_no", "corrects"]
-        table = self.lake.dataset().to_table(columns=columns, filter=mine)
-        table = table.filter(pc.is_in(table["team_id"], value_set=pa.array(team_ids, pa.string())))
-        return _frame(table)
+    def unbilled(self, batches: CommittedBatches, shards: Sequence[int] = tuple(range(SHARDS))) -> Unbilled:
+        """What no closed cycle has billed of the usage of some shards."""
+        return Unbilled(self.lake, batches, shards)
 
     def newest_by_batch(self) -> dict[int, int]:
         """When the newest event of a batch occurred, in microseconds, from the table's own statistics: only of batches
@@ -96,27 +77,3 @@ class UsageTable:
         ids = pa.array(event_ids, pa.string())
         named = pc.field("event_id").isin(ids) | pc.field("corrects").isin(ids)
         return self.lake.dataset().to_table(filter=batches.filter() & pc.field("month").isin(list(months)) & named)
-
-
-def _instant(us: int) -> pa.Scalar:
-    return pa.scalar(us, pa.timestamp("us", tz="UTC"))
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    table = table.combine_chunks()
-    team, api = (table[name].combine_chunks().dictionary_encode() for name in ("team_id", "api"))
-    return pd.DataFrame(
-        {
-            "team_id": _categories(team),
-            "event_id": table["event_id"].to_pandas(),
-            "api": _categories(api),
-            "occurred_at_us": table["occurred_at"].cast(pa.int64()).to_numpy(),
-            "quantity_micro": table["quantity_micro"].to_numpy(),
-            "batch_no": table["batch_no"].to_numpy(),
-            "is_correction": pc.not_equal(table["corrects"], "").to_numpy(),
-        }
-    )
-
-
-def _categories(encoded: pa.DictionaryArray) -> pd.Categorical:
-    return pd.Categorical.from_codes(encoded.indices.to_numpy(), categories=encoded.dictionary.to_pylist())
