@@ -145,6 +145,7 @@ def test_what_one_segment_leaves_makes_the_next_one_open() -> None:
     reference.tokens("g", "x", "3", "2026-01-10T00:00:00Z", "2027-01-01T00:00:00Z")
     order = (("b", "20T08"), ("a", "20T09"), ("a", "20T10"), ("d", "21T08"), ("c", "21T09"))
     events = [(str(n), api, f"2026-01-{at}:00:00Z", "1") for n, (api, at) in enumerate(order)]
+    events.append(("9", "b", "2026-01-20T11:00:00Z", "0.5"))  # completes nothing, but the sum of b is the last
     rated, store = small_both_ways(reference, usage(*events))
     assert [segment.from_us for segment in store.asked] == [us("2026-01-20T00:00:00Z"), us("2026-01-21T00:00:00Z")]
     assert drawn(rated)["01-10", "d", "flex", "g"] == (1, MICRO // 2)
