@@ -24,6 +24,7 @@ HEADER = (
     "events_per_second",
     "peak_mb",
     "times_floor",
+    "times_floor_cpu",
     "extrapolated_from",
 )
 # By part its name, colour and dashes: a colour a contender.
@@ -51,8 +52,8 @@ def write_growth(folder: Path, rows: Sequence[Row]) -> None:
 def _cells(row: Row) -> tuple[object, ...]:
     size, figures = row.size, row.figures
     measured = (f"{figures.wall_s:.3f}", f"{figures.cpu_s:.3f}", f"{row.events_per_s:.0f}", f"{figures.peak_mb:.0f}")
-    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-    return (size.events, size.teams, size.months, size.history_events, row.part, *measured, ratio, row.sample or "")
+    ratios = ("" if each is None else f"{each:.2f}" for each in (row.ratio, row.cpu_ratio))
+    return (size.events, size.teams, size.months, size.history_events, row.part, *measured, *ratios, row.sample or "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

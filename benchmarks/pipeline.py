@@ -3,9 +3,9 @@
     python -m benchmarks.pipeline prepare | ingest | rate | issue | simulate  WORKLOAD HOME FOLDER
 
 ========  ===========================================================================================================
-prepare   a new home with the reference data, and the history ingested and closed; not measured
+prepare   a new home with the reference data, history ingested, and all closed that is over; not measured
 ingest    every usage file, one batch each
-rate      one close of everything: pin, read, rate, check, write the ledger; without EN 16931, as scenarios are
+rate      one close of all usage: pin, read, rate, check, write the ledger; without EN 16931, as scenarios are
 issue     the invoices of that close; then, not measured, the outputs of the home go into ``FOLDER/ours``
 simulate  the whole scenario in a new home; its outputs go into ``FOLDER/simulate``
 ========  ===========================================================================================================

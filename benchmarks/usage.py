@@ -54,13 +54,15 @@ PARTS = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """A part's line in the table. ``sample`` is how many events it took where it did not take all: seconds are then
-    extrapolated by event; memory never is. ``ratio`` is None where no floor was measured.
+    extrapolated by event; memory never is. ``ratio`` and ``cpu_ratio`` are to the floor, in seconds and in seconds of
+    CPU (the steadier one on a machine that is shared); None where no floor was measured.
     """
 
     size: Size
     part: str
     figures: Figures
     ratio: float | None
+    cpu_ratio: float | None
     sample: int | None
 
     @property
@@ -180,9 +182,11 @@ def _rows(size: Size, found: dict[str, Figures]) -> list[Row]:
         if figures.events and figures.events < size.events:
             sample, factor = figures.events, size.events / figures.events
             figures = Figures(wall_s=figures.wall_s * factor, cpu_s=figures.cpu_s * factor, peak_mb=figures.peak_mb)
-        floor_s = sum(found[floor].wall_s for floor in floors) if floors[0] in found else None
-        ratio = None if floor_s is None else figures.wall_s / floor_s
-        rows.append(Row(size=size, part=part, figures=figures, ratio=ratio, sample=sample))
+        ratio = cpu_ratio = None
+        if floors[0] in found:
+            ratio = figures.wall_s / sum(found[floor].wall_s for floor in floors)
+            cpu_ratio = figures.cpu_s / max(0.01, sum(found[floor].cpu_s for floor in floors))
+        rows.append(Row(size=size, part=part, figures=figures, ratio=ratio, cpu_ratio=cpu_ratio, sample=sample))
     return rows
 
 
@@ -190,15 +194,15 @@ def _print(rows: Sequence[Row], rounds: int) -> None:
     size = rows[0].size
     history = f", after {size.months} months of {size.history_events:,}" if size.months else ""
     print(f"\n{size.events:,} events, {size.teams:,} teams{history}; medians of {rounds}")
-    print(f"{'':36} {'s':>9} {'CPU s':>9} {'M events/s':>11} {'peak MB':>9} {'x floor':>9}")
+    print(f"{'':36} {'s':>9} {'CPU s':>9} {'M events/s':>11} {'peak MB':>9} {'x floor':>9} {'x its CPU':>9}")
     for row in rows:
         title, _ = PARTS[row.part]
-        ratio = "" if row.ratio is None else f"{row.ratio:.1f}"
+        ratio, cpu_ratio = ("" if each is None else f"{each:.1f}" for each in (row.ratio, row.cpu_ratio))
         about = "~" if row.sample else " "
         figures = row.figures
         print(
             f"{title:35} {about}{figures.wall_s:9.2f} {figures.cpu_s:9.2f} {row.events_per_s / 1e6:11.3f} "
-            f"{figures.peak_mb:9.0f} {ratio:>9}"
+            f"{figures.peak_mb:9.0f} {ratio:>9} {cpu_ratio:>9}"
         )
     for row in rows:
         if row.sample:

@@ -107,7 +107,7 @@ def _files(size: Size) -> Iterator[tuple[str, int, int]]:
 
 
 def _write_history(folder: Path, size: Size) -> None:
-    """A close a month, and one at the end that leaves nothing open."""
+    """A close a month, and one when the measured month begins: all cycles that are over by then are closed."""
     stream = _Stream(size.teams, f"h{size.seed}-", np.random.default_rng([size.seed, size.months]))
     steps: list[dict[str, object]] = []
     span = timedelta(days=HISTORY_DAYS) / size.history_files
@@ -120,8 +120,7 @@ def _write_history(folder: Path, size: Size) -> None:
         steps.append({"do": "ingest", "file": name, "now": now})
         if part == size.history_files - 1:
             steps.append({"do": "close", "as_of": now})
-    if steps:
-        steps.append({"do": "close", "as_of": _text(START + timedelta(hours=2))})
+    steps.append({"do": "close", "as_of": _text(START + timedelta(hours=2))})
     _write_steps(folder / "history.json", steps)
     _table(folder, "opening", "team_id api carry", stream.carried())
 
