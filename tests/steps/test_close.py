@@ -252,7 +252,6 @@ def test_a_close_beside_another_databases_lake_is_refused(shop: Shop) -> None:
     july(shop)
     wrong = type(shop.home).at(shop.folder / "another-home", shop.home.database.url)
     wrong.usage.lake.create()
-    wrong.ids.lake.create()
     with pytest.raises(ConservationBroken, match="the right home"):
         close(wrong, instant("08-02"))
     wrong.close()

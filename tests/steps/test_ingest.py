@@ -339,7 +339,6 @@ def test_an_ingest_into_a_lake_that_is_not_this_databases_is_refused(shop: Shop)
     shop.ingest(EVENT, now="08-02")
     wrong = type(shop.home).at(shop.folder / "another-home", shop.home.database.url)
     wrong.usage.lake.create()
-    wrong.ids.lake.create()
     with pytest.raises(ConservationBroken, match="the right home"):
         ingest(wrong, [shop.file([SAME])], instant("08-02"))
     wrong.close()

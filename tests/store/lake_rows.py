@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from billing.core.instants import parse_instant_us
@@ -14,7 +13,14 @@ from billing.store.lake import CommittedBatches
 NOON_US = parse_instant_us("2026-07-15T12:00:00Z")
 
 
-def events(ids: Sequence[str], *, team_id: str = "t1", occurred_us: int = NOON_US, quantity_micro: int = 1) -> pa.Table:
+def events(
+    ids: Sequence[str],
+    *,
+    team_id: str = "t1",
+    occurred_us: int = NOON_US,
+    quantity_micro: int = 1,
+    content_hash: int = 0,
+) -> pa.Table:
     """Accepted events as ``UsageTable.append`` takes them."""
     count = len(ids)
 
@@ -32,14 +38,15 @@ def events(ids: Sequence[str], *, team_id: str = "t1", occurred_us: int = NOON_U
             "quantity_micro": same(quantity_micro, pa.int64()),
             "corrects": same("", pa.string()),
             "team_id": same(team_id, pa.string()),
+            "content_hash": same(content_hash, pa.int64()),
         }
     )
 
 
 def append(home: Home, batch_no: int, ids: Sequence[str], *, team_id: str = "t1", occurred_us: int = NOON_US) -> None:
     """Put a batch into the lake, events and ids, as an ingest does before the database says that it counts."""
-    home.usage.append(batch_no, events(ids, team_id=team_id, occurred_us=occurred_us))
-    home.ids.append(batch_no, pa.array(ids, pa.string()), np.full(len(ids), batch_no, dtype=np.int64))
+    home.usage.append(batch_no, events(ids, team_id=team_id, occurred_us=occurred_us, content_hash=batch_no))
+    home.ids.append(batch_no, pa.array(ids, pa.string()))
 
 
 def usage_ids(home: Home, batches: CommittedBatches) -> list[str]:

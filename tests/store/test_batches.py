@@ -196,16 +196,6 @@ def test_a_number_that_only_the_lake_knows_stops_the_ingest_and_says_what_to_do(
         assert log.verify(connection)[0] == 1, "it is in the log"
 
 
-def test_ids_alone_stop_the_ingest_too(home: Home) -> None:
-    """Killed between the two appends, then restored: the index may know a number that the usage table does not."""
-    window(home, None, 1)
-    append(home, 3, ["x"])
-    home.ids.lake.append(2, home.ids.lake.dataset().to_table())
-    with pytest.raises(ConservationBroken, match="reconcile"):
-        begin(home)
-    assert reconcile(home) == (2, 3)
-
-
 def test_a_database_that_knows_more_than_the_lake_bills_nothing(home: Home) -> None:
     """The wrong home beside the right database, or a lake that was lost: known ids would be taken again."""
     number = begin(home)

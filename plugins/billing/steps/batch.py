@@ -177,11 +177,12 @@ def _append(home: Home, number: int, judged: Judged) -> None:
             "quantity_micro": records.quantity_micro[rows],
             "corrects": records.corrects.take(index),
             "team_id": teams,
+            "content_hash": verdicts.content_hash[rows],
         }
     )
     home.usage.append(number, events)
     commit_points.reached(commit_points.INGEST_USAGE_APPENDED)
-    home.ids.append(number, records.event_id.take(index), verdicts.content_hash[rows])
+    home.ids.append(number, events["event_id"].combine_chunks())
     commit_points.reached(commit_points.INGEST_IDS_APPENDED)
 
 

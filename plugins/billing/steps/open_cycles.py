@@ -36,7 +36,7 @@ class OpenUsage:
 
 
 def open_usage(home: Home, connection: Connection, reference: Reference, until_us: int = _EVER_US) -> OpenUsage:
-    """All usage of no closed cycle that occurred before ``until_us`` (late usage with it), whatever batch brought it."""
+    """All usage of no closed cycle that occurred before ``until_us``, late usage with it, whatever batch brought it."""
     terms = Terms.from_reference(reference)
     last = last_closed(connection)
     plans = [

@@ -19,7 +19,7 @@ def reconcile(home: Home) -> tuple[int, ...]:
     now = datetime.now(UTC)
     with home.database.holding("ingest"), home.database.exclusive("books") as connection:
         last = int(connection.execute(select(func.coalesce(func.max(batches.c.batch_no), 0))).scalar_one())
-        newest = max(home.usage.lake.last_batch(), home.ids.lake.last_batch())
+        newest = home.usage.lake.last_batch()
         voided = tuple(range(last + 1, newest + 1))
         for number in voided:
             row = {

@@ -90,7 +90,7 @@ def open_batch(
         connection.execute(update(batches).where(batches.c.state == OPEN).values(state=VOID))
         demand_lake(home, connection)
         number = int(connection.execute(select(func.coalesce(func.max(batches.c.batch_no), 0))).scalar_one()) + 1
-        if home.usage.lake.has_batch(number) or home.ids.lake.has_batch(number):
+        if home.usage.lake.has_batch(number):
             raise ConservationBroken(
                 f"The usage table holds batch {number}, which the database does not know: it was restored from a "
                 "backup. Run `billing usage reconcile`, then ingest the missing files again."
@@ -169,7 +169,7 @@ def demand_lake(home: Home, connection: Connection) -> None:
     """Raise ``ConservationBroken`` where the lake beside this database is not the one that its batches went to."""
     query = select(func.max(batches.c.batch_no)).where(batches.c.state == COMMITTED, batches.c.accepted > 0)
     last = connection.execute(query).scalar()
-    if last is not None and not (home.usage.lake.has_batch(last) and home.ids.lake.has_batch(last)):
+    if last is not None and not home.usage.lake.has_batch(last):
         raise ConservationBroken(
             f"The database knows batch {last}, which is not in the usage table under {home.folder}: this is another "
             "home's database, or the lake is an older one. Name the right home, or restore its folder `lake` from a "

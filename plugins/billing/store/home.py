@@ -35,11 +35,12 @@ class Home:
     def at(cls, folder: Path, database_url: str | None = None) -> Home:
         """A home in ``folder``; its database is SQLite there unless a URL points elsewhere. Opens nothing yet."""
         url = database_url or f"sqlite:///{folder.absolute() / 'billing.db'}"
+        usage = UsageTable(folder / "lake" / "usage")
         return cls(
             folder=folder,
             database=Database(url, folder / "locks"),
-            usage=UsageTable(folder / "lake" / "usage"),
-            ids=IdIndex(folder / "lake" / "ids"),
+            usage=usage,
+            ids=IdIndex(folder / "ids", usage.lake),
             archive=WriteOnce(folder / "archive"),
             reference_archive=WriteOnce(folder / "reference-archive"),
             documents=WriteOnce(folder / "documents"),
@@ -52,14 +53,13 @@ class Home:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.database.upgrade()
         self.usage.lake.create()
-        self.ids.lake.create()
 
     def check(self) -> None:
         """Raise ``StoreOutOfDate`` unless this version can work with what is there."""
         if self.database.is_sqlite and not (self.folder / "billing.db").exists():
             raise StoreOutOfDate(f"There is no home in {self.folder}: run `billing --home {self.folder} init`.")
         self.database.check_version()
-        if not (self.usage.lake.exists() and self.ids.lake.exists()):
+        if not self.usage.lake.exists():
             raise StoreOutOfDate(
                 f"There is no usage table in {self.folder / 'lake'}. Where the home is new, run `billing init`; where "
                 "it is not, name the right home, or restore its folder `lake` from a backup."

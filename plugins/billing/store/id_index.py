@@ -1,32 +1,49 @@
-"""The index of ids: which event ids were ever accepted, with what content, in which batch (rule 2.2).
+"""The index of ids: which event ids were ever accepted, in which batch (rule 2.2).
 
-It outlives every view: a second delivery is known whatever its month or team. Partitioned by a hash of the id.
+It outlives every view: a second delivery is known whatever its month or team. Ids are found by a hash of theirs in
+**runs**, files of sorted hashes that a batch adds to and that are merged as they become many, so that what a batch
+costs does not grow with the history behind it. What is found is then compared with the usage table, code point by code
+point. The table is the truth: runs that are missing, damaged, or of another table are made from it again.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
 
-BUCKETS = 4
-SCHEMA = pa.schema(
-    [
-        pa.field("event_id", pa.string(), nullable=False),
-        pa.field("id_hash", pa.int64(), nullable=False),
-        pa.field("content_hash", pa.int64(), nullable=False),
-        pa.field("batch_no", pa.int64(), nullable=False),
-        pa.field("bucket", pa.int32(), nullable=False),
-    ]
-)
 Int64s = npt.NDArray[np.int64]
+
+RUNS_MAX = 16
+"""So many runs are looked through one by one; then the newest are merged."""
+_ROWS_MADE_AT_ONCE = 20_000_000
+_PROBE = b"probe"
+_SCHEMA = pa.schema(
+    [pa.field("id_hash", pa.uint64(), nullable=False), pa.field("batch_no", pa.int64(), nullable=False)]
+)
+
+_MADE_AGAIN = """
+    select hash(event_id) as id_hash, batch_no from {usage} where batch_no between {first} and {last}
+    order by id_hash, batch_no
+"""
+_COUNTS = """
+    select batch_no, count(*) from {usage} where batch_no between {first} and {last} group by batch_no order by batch_no
+"""
+_CONTENT = """
+    select place, content_hash from {usage} join found using (batch_no, event_id)
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,46 +59,213 @@ def hash_text(values: pa.Array) -> Int64s:
     return pd.util.hash_array(values.to_numpy(zero_copy_only=False).astype(object), categorize=False).view(np.int64)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Run:
+    """The ids of the batches ``first`` to ``last``: hashes in order (uint64), and the batch of each. Shapes (ids,)."""
+
+    first: int
+    last: int
+    id_hash: npt.NDArray[np.uint64]
+    batch_no: Int64s
+
+    @property
+    def name(self) -> str:
+        return f"run-{self.first:012d}-{self.last:012d}.arrow"
+
+
 class IdIndex:
-    """Accepted ids in Delta Lake."""
+    """Accepted ids, by runs in a folder beside the usage table."""
 
-    def __init__(self, folder: Path) -> None:
-        self.lake = LakeTable(folder, SCHEMA, ("bucket",))
+    def __init__(self, folder: Path, usage: LakeTable) -> None:
+        self._folder, self._usage = folder, usage
+        self._opened: dict[str, _Run] = {}
 
-    def append(self, batch_no: int, event_ids: pa.Array, content_hash: Int64s) -> None:
-        """Add the ids of a batch's accepted events."""
-        hashes = hash_text(event_ids)
-        rows = pa.table(
-            {
-                "event_id": event_ids,
-                "id_hash": hashes,
-                "content_hash": content_hash,
-                "batch_no": np.full(len(hashes), batch_no, dtype=np.int64),
-                "bucket": (hashes.view(np.uint64) % BUCKETS).astype(np.int32),
-            }
-        )
-        self.lake.append(batch_no, rows)
+    def append(self, batch_no: int, event_ids: pa.Array) -> None:
+        """Add the ids of a batch's accepted events, which are in the usage table already. One process at a time."""
+        runs = self._runs()
+        if runs and runs[-1].last >= batch_no:  # the number was used before, by rows that are no more
+            self._drop_all(runs)
+        if _ids_in(runs) + len(event_ids) != self._usage.rows():
+            self._up_to_date()
+        else:
+            hashes = np.sort(_hashes(event_ids))
+            numbers = np.full(len(hashes), batch_no, dtype=np.int64)
+            self._write(_run(runs[-1].last + 1 if runs else 1, batch_no, hashes, numbers))
+        self._merge()
 
     def look_up(self, batches: CommittedBatches, event_ids: pa.Array) -> KnownIds:
         """Which of these (distinct) ids were accepted in committed batches. Compared code point by code point."""
         known = np.zeros(len(event_ids), dtype=bool)
         content = np.zeros(len(event_ids), dtype=np.int64)
-        if not batches.through or not len(event_ids):
-            return KnownIds(known=known, content_hash=content)
-        asked = pa.table({"place": np.arange(len(event_ids)), "event_id": event_ids, "id_hash": hash_text(event_ids)})
-        found = self._matches(batches, asked)
-        known[found["place"]] = True
-        content[found["place"]] = found["content_hash"]
+        if batches.through and len(event_ids):
+            place, batch_no = self._found(batches, _hashes(event_ids))
+            place, found = self._content(event_ids, place, batch_no)
+            known[place], content[place] = True, found
         return KnownIds(known=known, content_hash=content)
 
-    def _matches(self, batches: CommittedBatches, asked: pa.Table) -> dict[str, Int64s]:
-        columns = ["event_id", "id_hash", "content_hash", "batch_no"]
-        kept = self.lake.dataset().scanner(columns=columns, filter=batches.filter()).to_reader()
-        with duckdb.connect() as engine:
-            engine.execute("set threads = 2")
-            engine.register("asked", asked)
-            engine.register("kept", kept)
-            rows = engine.execute(
-                "select place, content_hash from kept join asked using (id_hash, event_id)"
-            ).fetchnumpy()
-        return {name: np.asarray(values, dtype=np.int64) for name, values in rows.items()}
+    def _found(self, batches: CommittedBatches, asked: npt.NDArray[np.uint64]) -> tuple[Int64s, Int64s]:
+        """Places of ids whose hash is in a run, and the batch that it came in; an id may be found more than once."""
+        order = np.argsort(asked)
+        ordered = asked[order]
+        places, numbers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for run in self._up_to_date():
+            first = np.searchsorted(run.id_hash, ordered)
+            hit = np.flatnonzero(run.id_hash[np.minimum(first, len(run.id_hash) - 1)] == ordered)
+            count = np.searchsorted(run.id_hash, ordered[hit], side="right") - first[hit]
+            within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+            places.append(np.repeat(order[hit], count))
+            numbers.append(run.batch_no[np.repeat(first[hit], count) + within])
+        place, batch_no = np.concatenate(places), np.concatenate(numbers)
+        counts = (batch_no <= batches.through) & ~np.isin(batch_no, batches.void)
+        return place[counts], batch_no[counts]
+
+    def _content(self, event_ids: pa.Array, place: Int64s, batch_no: Int64s) -> tuple[Int64s, Int64s]:
+        """Of what was found by hash, the places of those that the usage table has, and their contents."""
+        if not len(place):
+            return place, batch_no
+        found = pa.table({"place": place, "batch_no": batch_no, "event_id": event_ids.take(pa.array(place))})
+        files = self._files(int(batch_no.min()), int(batch_no.max()))
+        with engine() as connection:
+            connection.register("found", found)
+            usage = self._usage.read_in(connection, files)
+            rows = connection.execute(_CONTENT.format(usage=usage)).fetchnumpy()
+        return np.asarray(rows["place"], dtype=np.int64), np.asarray(rows["content_hash"], dtype=np.int64)
+
+    def _files(self, first: int, last: int) -> list[str]:
+        """The usage table's files that may hold batches ``first`` to ``last``."""
+        files = self._usage.files()
+        if not files.num_rows:
+            return []
+        mine = pc.and_(pc.greater_equal(files["max.batch_no"], first), pc.less_equal(files["min.batch_no"], last))
+        found: list[str] = files.filter(mine)["path"].to_pylist()
+        return sorted(found)
+
+    # Runs
+
+    def _up_to_date(self) -> list[_Run]:
+        """The runs, in order; what the usage table has and they have not is added first."""
+        runs = self._runs()
+        if _ids_in(runs) == self._usage.rows():
+            return runs
+        newest, covered = self._usage.last_batch(), runs[-1].last if runs else 0
+        if newest <= covered:  # they are of another table: it was restored from a backup
+            self._drop_all(runs)
+            covered = 0
+        for run in self._made_again(covered + 1, newest):
+            self._write(run)
+        return self._runs()
+
+    def _runs(self) -> list[_Run]:
+        """Runs that can be read, without those that another one holds and without all after a gap."""
+        names = sorted(path.name for path in self._folder.glob("run-*.arrow"))
+        found = [run for name in names if (run := self._open(name)) is not None]
+        self._opened = {run.name: run for run in found}
+        runs: list[_Run] = []
+        for run in sorted(found, key=lambda run: (run.first, -run.last)):
+            if run.first == (runs[-1].last + 1 if runs else 1):
+                runs.append(run)
+        return runs
+
+    def _open(self, name: str) -> _Run | None:
+        if name in self._opened:
+            return self._opened[name]
+        try:
+            with pa.memory_map(str(self._folder / name)) as source, pa.ipc.open_file(source) as file:
+                table = file.read_all()
+        except (pa.ArrowInvalid, OSError):  # damaged, or merged into another meanwhile
+            return None
+        if (table.schema.metadata or {}).get(_PROBE) != _probe() or table.column_names != _SCHEMA.names:
+            return None
+        first, last = (int(part) for part in name.removesuffix(".arrow").split("-")[1:])
+        table = table.combine_chunks()
+        return _run(first, last, table["id_hash"].to_numpy(), table["batch_no"].to_numpy())
+
+    def _write(self, run: _Run) -> None:
+        """Keep a run: all of it or nothing."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        schema = _SCHEMA.with_metadata({_PROBE: _probe()})
+        table = pa.table([pa.array(run.id_hash), pa.array(run.batch_no)], schema=schema)
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".new-", delete=False) as writer:
+            try:
+                with pa.ipc.new_file(writer, schema) as file:
+                    file.write_table(table, max_chunksize=max(table.num_rows, 1))
+                writer.flush()
+                os.fsync(writer.fileno())
+                Path(writer.name).replace(self._folder / run.name)
+            finally:
+                Path(writer.name).unlink(missing_ok=True)
+        self._opened.pop(run.name, None)
+
+    def _drop_all(self, runs: list[_Run]) -> None:
+        for run in runs:
+            self._drop(run)
+        runs.clear()
+
+    def _drop(self, run: _Run) -> None:
+        (self._folder / run.name).unlink(missing_ok=True)
+        self._opened.pop(run.name, None)
+
+    def _merge(self) -> None:
+        """Where there are many runs, merge the newest into one, so that each is larger than all after it together.
+
+        An id is merged about as often as the history doubles.
+        """
+        runs = self._runs()
+        for run in list(self._opened.values()):
+            if not any(run is kept for kept in runs):
+                self._drop(run)
+        if len(runs) <= RUNS_MAX:
+            return
+        after = np.cumsum([len(run.id_hash) for run in reversed(runs)])[::-1]
+        low = next(n for n, run in enumerate(runs) if n == len(runs) - 2 or len(run.id_hash) < after[n + 1])
+        merged = runs[low:]
+        id_hash = np.concatenate([run.id_hash for run in merged])
+        order = np.argsort(id_hash, kind="stable")
+        batch_no = np.concatenate([run.batch_no for run in merged])[order]
+        self._write(_run(merged[0].first, merged[-1].last, id_hash[order], batch_no))
+        for run in merged:
+            self._drop(run)
+
+    def _made_again(self, first: int, last: int) -> Iterator[_Run]:
+        """Runs of the ids that the usage table has in these batches."""
+        if last < first:
+            return
+        with engine() as connection:
+            usage = self._usage.read_in(connection, self._files(first, last))
+            counts = connection.execute(_COUNTS.format(usage=usage, first=first, last=last)).fetchall()
+            for low, high in _stretches(counts, first, last):
+                rows = connection.execute(_MADE_AGAIN.format(usage=usage, first=low, last=high)).fetchnumpy()
+                yield _run(low, high, np.asarray(rows["id_hash"]), np.asarray(rows["batch_no"]))
+
+
+def _ids_in(runs: Sequence[_Run]) -> int:
+    return sum(len(run.id_hash) for run in runs)
+
+
+def _run(first: int, last: int, id_hash: npt.NDArray[np.uint64], batch_no: Int64s) -> _Run:
+    return _Run(first=first, last=last, id_hash=id_hash, batch_no=batch_no)
+
+
+def _stretches(counts: Sequence[tuple[int, int]], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """``first`` to ``last`` in stretches of about so many rows as are sorted at once; counts are (batch, rows)."""
+    held = 0
+    for batch_no, rows in counts:
+        if held and held + rows > _ROWS_MADE_AT_ONCE:
+            yield first, batch_no - 1
+            first, held = batch_no, 0
+        held += rows
+    yield first, last
+
+
+def _hashes(event_ids: pa.Array) -> npt.NDArray[np.uint64]:
+    """A hash of each id, the same for as long as ``_probe`` is."""
+    with engine() as connection:
+        connection.register("asked", pa.table({"event_id": event_ids}))
+        found = connection.execute("select hash(event_id) as id_hash from asked").fetchnumpy()["id_hash"]
+    return np.asarray(found, dtype=np.uint64)
+
+
+@lru_cache(maxsize=1)
+def _probe() -> bytes:
+    """What tells one way of hashing from another: versions of the engine may differ in it."""
+    return str(_hashes(pa.array(["carryover", "\u00e9", ""]))).encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
 
 import duckdb
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 
 from billing.core.segments import DAY_US, Cuts, Segment
 from billing.core.streams import TeamPlan
+from billing.store.engine import MEMORY_MB, engine
 from billing.store.lake import CommittedBatches, LakeTable
 
 CUTS_A_DAY = 6
@@ -57,7 +57,7 @@ class Unbilled:
     """
 
     def __init__(
-        self, lake: LakeTable, batches: CommittedBatches, shards: Sequence[int], *, memory_mb: int = 512
+        self, lake: LakeTable, batches: CommittedBatches, shards: Sequence[int], *, memory_mb: int = MEMORY_MB
     ) -> None:
         self._lake, self._batches, self._shards, self._memory_mb = lake, batches, list(shards), memory_mb
 
@@ -66,22 +66,22 @@ class Unbilled:
         days = _cut_days(cuts)
         passed = [f"coalesce((at_us >= {name})::bigint, 0)" for name in days.column_names if name.startswith("cut_")]
         piece = f"case when is_crowded then at_us else {' + '.join(passed) or '0'} end"
-        with self._engine(plans) as (engine, unbilled):
-            engine.register("cut", days)
-            found = engine.sql(_SUMS.format(unbilled=unbilled, piece=piece)).to_arrow_table()
+        with self._engine(plans) as (connection, unbilled):
+            connection.register("cut", days)
+            found = connection.sql(_SUMS.format(unbilled=unbilled, piece=piece)).to_arrow_table()
         return _frame(found, plans).assign(by_event=found["by_event"].to_numpy())
 
     def events(self, plans: Sequence[TeamPlan], segments: Sequence[Segment]) -> pd.DataFrame:
         """All events of some segments, each of which lies within one UTC day."""
-        with self._engine(plans) as (engine, unbilled):
-            engine.register("segment", _segments(plans, segments))
-            found = engine.sql(_EVENTS.format(unbilled=unbilled)).to_arrow_table()
+        with self._engine(plans) as (connection, unbilled):
+            connection.register("segment", _segments(plans, segments))
+            found = connection.sql(_EVENTS.format(unbilled=unbilled)).to_arrow_table()
         return _frame(found, plans)
 
     def used(self, plans: Sequence[TeamPlan]) -> pd.DataFrame:
         """What is used at all: team_id and api (str), and last_us (int64), when the last of it occurred."""
-        with self._engine(plans) as (engine, unbilled):
-            found = engine.sql(_USED.format(unbilled=unbilled)).to_arrow_table()
+        with self._engine(plans) as (connection, unbilled):
+            found = connection.sql(_USED.format(unbilled=unbilled)).to_arrow_table()
         teams = np.array([plan.team_id for plan in plans], dtype=object)
         columns = {"api": found["api"].to_pylist(), "last_us": found["last_us"].to_numpy()}
         return pd.DataFrame({"team_id": teams[found["place"].to_numpy()], **columns})
@@ -89,17 +89,13 @@ class Unbilled:
     @contextmanager
     def _engine(self, plans: Sequence[TeamPlan]) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
         """An engine that knows the plans, and SQL for their unbilled events."""
-        with TemporaryDirectory(prefix="billing-rating-") as scratch, duckdb.connect() as engine:
-            engine.execute(f"set memory_limit = '{self._memory_mb}MB'")
-            engine.execute("set temp_directory = ?", [scratch])
-            engine.execute("set threads = 2")
-            engine.execute("set preserve_insertion_order = false")
-            engine.register("plan", _plans(plans))
+        with engine(self._memory_mb) as connection:
+            connection.register("plan", _plans(plans))
             void = ", ".join(map(str, self._batches.void))
             counts = f"batch_no <= {self._batches.through}" + (f" and batch_no not in ({void})" if void else "")
             files = self._files(plans)
-            usage = self._lake.read_in(engine, files) if files else _nothing(engine, self._lake.schema)
-            yield engine, _UNBILLED.format(usage=usage, counts=counts)
+            usage = self._lake.read_in(connection, files) if files else _nothing(connection, self._lake.schema)
+            yield connection, _UNBILLED.format(usage=usage, counts=counts)
 
     def _files(self, plans: Sequence[TeamPlan]) -> list[str]:
         """The data files that may hold any of it, by their statistics."""
@@ -118,8 +114,8 @@ class Unbilled:
         return sorted(found)
 
 
-def _nothing(engine: duckdb.DuckDBPyConnection, schema: pa.Schema) -> str:
-    engine.register("no_usage", schema.empty_table())
+def _nothing(connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> str:
+    connection.register("no_usage", schema.empty_table())
     return "no_usage"
 
 
