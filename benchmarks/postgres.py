@@ -23,17 +23,18 @@ from benchmarks.measuring import measuring, tell
 from benchmarks.workload import RATED
 
 _BLOCK = 1 << 20
-TABLES = """
+# Ids sort by code point, which is their order (rule 4.2) and the fastest.
+USAGE = """
 create table usage (
-    event_id text primary key, occurred_at timestamptz not null, app_id text not null, api text not null,
-    quantity numeric(18, 3) not null
+    event_id text collate "C" primary key, occurred_at timestamptz not null, app_id text collate "C" not null,
+    api text collate "C" not null, quantity numeric(18, 3) not null
 )
 """
 REFERENCE = """
-create table apps (app_id text, hub_id text, valid_from timestamptz, valid_to timestamptz);
-create table hubs (hub_id text, team_id text, valid_from timestamptz, valid_to timestamptz);
-create table sizes (api text, unit_size numeric);
-create table opening (team_id text, api text, carry numeric)
+create table apps (app_id text collate "C", hub_id text collate "C", valid_from timestamptz, valid_to timestamptz);
+create table hubs (hub_id text collate "C", team_id text collate "C", valid_from timestamptz, valid_to timestamptz);
+create table sizes (api text collate "C", unit_size numeric);
+create table opening (team_id text collate "C", api text collate "C", carry numeric)
 """
 # Corrections and changes of unit sizes would need more than a running sum; the workload has neither.
 UNITS = """
@@ -133,7 +134,7 @@ def _load_reference(connection: psycopg.Connection, workload: Path) -> None:
 
 def _load(connection: psycopg.Connection, files: list[Path]) -> None:
     """All files in one COPY into a new table whose ids are unique."""
-    connection.execute(TABLES)
+    connection.execute(USAGE)
     with connection.cursor().copy("copy usage from stdin (format csv)") as copy:
         for path in files:
             with path.open("rb") as handle:
