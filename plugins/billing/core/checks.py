@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+
+import pandas as pd
 
 from billing.core.errors import ConservationBroken, Finding
 from billing.core.frames import rows
@@ -10,20 +13,26 @@ from billing.core.invoicing import DraftInvoice
 from billing.core.model import Kind
 from billing.core.rating import Rated
 
-_KEY = ["team_id", "cycle_start_us", "api"]
+_KEY = ("team_id", "cycle_start_us", "api")
 
 
 def units_are_drawn_once(rated: Rated) -> list[Finding]:
     """Every charged unit has exactly one payer, or is unfunded (rules 5.1, 5.5)."""
-    charged = rated.carry[rated.carry["billing"] == "rated"].groupby(_KEY)["charged_units"].sum()
-    drawn = rated.draws[rated.draws["source"] != Kind.CAPACITY].groupby(_KEY)["charged_units"].sum()
-    # Filled as integers: a float would hide a difference beyond 2^53 units.
-    keys = charged.index.union(drawn.index)
-    charged, drawn = charged.reindex(keys, fill_value=0), drawn.reindex(keys, fill_value=0)
+    charged = _units(rated.carry[rated.carry["billing"] == "rated"])
+    drawn = _units(rated.draws[rated.draws["source"] != Kind.CAPACITY])
     return [
-        Finding(file="draws", message=f"{key}: {charged[key]} units charged, {drawn[key]} drawn")
-        for key in keys[charged.to_numpy() != drawn.to_numpy()]
+        Finding(file="draws", message=f"{key}: {charged.get(key, 0)} units charged, {drawn.get(key, 0)} drawn")
+        for key in sorted(charged.keys() | drawn.keys())
+        if charged.get(key, 0) != drawn.get(key, 0)
     ]
+
+
+def _units(frame: pd.DataFrame) -> dict[tuple[str, int, str], int]:
+    """Charged units by team_id, start of the cycle and API."""
+    sums: dict[tuple[str, int, str], int] = defaultdict(int)
+    for *key, units in zip(*(frame[name].tolist() for name in (*_KEY, "charged_units")), strict=True):
+        sums[key[0], key[1], key[2]] += units
+    return sums
 
 
 def carry_moves_on(rated: Rated) -> list[Finding]:
@@ -40,14 +49,12 @@ def carry_moves_on(rated: Rated) -> list[Finding]:
 def usage_is_conserved(rated: Rated, size_changes: frozenset[str], sizes_micro: dict[str, int]) -> list[Finding]:
     """opening + usage = charged units x unit size + closing, for APIs whose size never changed (rule 4.4)."""
     carry = rated.carry[(rated.carry["billing"] == "rated") & ~rated.carry["api"].isin(size_changes)]
-    findings = []
-    for row in rows(carry):
-        held = int(row.opening_micro) + int(row.usage_micro) - int(row.closing_micro)
-        if held != int(row.charged_units) * sizes_micro.get(row.api, 0):
-            findings.append(
-                Finding(file="carry", message=f"{row.team_id}, {row.api}: usage is not units x size + carry-over")
-            )
-    return findings
+    names = ("team_id", "api", "opening_micro", "usage_micro", "closing_micro", "charged_units")
+    return [
+        Finding(file="carry", message=f"{team_id}, {api}: usage is not units x size + carry-over")
+        for team_id, api, opening, usage, closing, units in zip(*(carry[n].tolist() for n in names), strict=True)
+        if opening + usage - closing != units * sizes_micro.get(api, 0)
+    ]
 
 
 def invoices_match_draws(rated: Rated, drafts: Sequence[DraftInvoice]) -> list[Finding]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import cast
 
 import pandas as pd
 
 from billing.core.cycles import CycleSpan, local_date
-from billing.core.frames import rows
 from billing.core.instants import to_us
 from billing.core.model import Kind, Parked, ParkedReason, TaxTreatment
 from billing.core.particulars import ExchangeRates, missing_particulars
@@ -113,14 +111,10 @@ def draft_invoices(
 
     ``draws`` has the columns of ``rating.DRAW_COLUMNS``; ``cycles`` is by team_id and start in microseconds.
     """
-    paid = draws[(draws["source"] == Kind.PAYG) & (draws["charged_units"] > 0)]
     drafts: list[DraftInvoice] = []
     troubles: list[Parked] = []
-    by_invoice = paid.groupby(["team_id", "cycle_start_us", "subscription_id"], sort=True)
-    for (team_id, start_us, subscription_id), mine in cast(
-        Iterable[tuple[tuple[str, int, str], pd.DataFrame]], by_invoice
-    ):
-        draft, trouble = _draft_or_trouble(team_id, subscription_id, cycles[team_id, start_us], mine, buyers)
+    for (team_id, start_us, subscription_id), paid in sorted(_paid(draws).items()):
+        draft, trouble = _draft_or_trouble(team_id, subscription_id, cycles[team_id, start_us], paid, buyers)
         if draft is not None:
             drafts.append(draft)
         if trouble is not None:
@@ -128,8 +122,29 @@ def draft_invoices(
     return drafts, troubles
 
 
+@dataclass(slots=True)
+class _Paid:
+    """What one ``payg`` subscription paid for in a cycle: units by API and price in 10^-6."""
+
+    currency: str
+    units: dict[tuple[str, int], int]
+
+
+def _paid(draws: pd.DataFrame) -> dict[tuple[str, int, str], _Paid]:
+    """By team_id, start of the cycle and subscription_id."""
+    mine = draws[(draws["source"] == Kind.PAYG) & (draws["charged_units"] > 0)]
+    names = ("team_id", "cycle_start_us", "subscription_id", "currency", "api", "unit_price_micro", "charged_units")
+    found: dict[tuple[str, int, str], _Paid] = {}
+    for team_id, start_us, subscription_id, currency, api, price, units in zip(
+        *(mine[name].tolist() for name in names), strict=True
+    ):
+        paid = found.setdefault((team_id, int(start_us), subscription_id), _Paid(currency, {}))
+        paid.units[api, int(price)] = paid.units.get((api, int(price)), 0) + int(units)
+    return found
+
+
 def _draft_or_trouble(
-    team_id: str, subscription_id: str, cycle: CycleSpan, mine: pd.DataFrame, buyers: Buyers
+    team_id: str, subscription_id: str, cycle: CycleSpan, paid: _Paid, buyers: Buyers
 ) -> tuple[DraftInvoice | None, Parked | None]:
     """One of the two: the first trouble in the order of rule 3.8."""
 
@@ -140,7 +155,7 @@ def _draft_or_trouble(
     treatment = buyers.treatment(team_id, last_day)
     if treatment is None:
         return None, parked(ParkedReason.NO_TAX_RATE)
-    draft = _draft(team_id, buyers.parties.customer_by_team[team_id], subscription_id, cycle, mine, treatment)
+    draft = _draft(team_id, buyers.parties.customer_by_team[team_id], subscription_id, cycle, paid, treatment)
     if not fits_int64(int(draft.total.scaleb(minor_digits(draft.currency)))):
         return None, parked(ParkedReason.BOUND_EXCEEDED)
     if missing := buyers.missing(draft, last_day):
@@ -149,18 +164,17 @@ def _draft_or_trouble(
 
 
 def _draft(
-    team_id: str, customer_id: str, subscription_id: str, cycle: CycleSpan, draws: pd.DataFrame, treatment: TaxTreatment
+    team_id: str, customer_id: str, subscription_id: str, cycle: CycleSpan, paid: _Paid, treatment: TaxTreatment
 ) -> DraftInvoice:
-    currency = str(draws["currency"].iloc[0])
-    digits = minor_digits(currency)
+    digits = minor_digits(paid.currency)
     lines = tuple(
         DraftLine(
-            api=str(api),
-            charged_units=int(units),
-            unit_price_micro=int(price),
-            net=round_half_up(multiply(int(units), decimal_of_micro(price)), digits),
+            api=api,
+            charged_units=units,
+            unit_price_micro=price,
+            net=round_half_up(multiply(units, decimal_of_micro(price)), digits),
         )
-        for (api, price), units in _units_by_line(draws)
+        for (api, price), units in sorted(paid.units.items())
     )
     net = total((line.net for line in lines), digits)
     tax = tax_on(net, treatment.percent, digits)
@@ -169,22 +183,13 @@ def _draft(
         customer_id=customer_id,
         subscription_id=subscription_id,
         cycle=cycle,
-        currency=currency,
+        currency=paid.currency,
         lines=lines,
         net=net,
         tax_treatment=treatment,
         tax=tax,
         total=total((net, tax), digits),
     )
-
-
-def _units_by_line(draws: pd.DataFrame) -> list[tuple[tuple[str, int], int]]:
-    """Units by API and price, ordered by API, then by price (rule 6.1)."""
-    units: dict[tuple[str, int], int] = {}
-    for row in rows(draws):
-        key = (row.api, int(row.unit_price_micro))
-        units[key] = units.get(key, 0) + int(row.charged_units)
-    return sorted(units.items())
 
 
 def invoice_number(prefix: str, year: int, sequence: int) -> str:

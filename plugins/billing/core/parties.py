@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import pandas as pd
-
+from billing.core.frames import ByKey
 from billing.core.instants import from_us
 from billing.core.model import Customer, PaymentMethod, Seller
 from billing.core.reference import BLANK, FOREVER_US, Reference
@@ -36,9 +35,9 @@ class Parties:
             seller=Seller(**_texts(seller, Seller, "payment_days"), payment_days=None if days == BLANK else days),
             customer_by_team=dict(zip(teams["team_id"], teams["customer_id"], strict=True)),
             team_name=dict(zip(teams["team_id"], teams["name"], strict=True)),
-            _customers=_by_key(reference["customers"], "customer_id"),
-            _subscriptions=_by_key(reference["subscriptions"], "subscription_id"),
-            _payment_methods=_by_key(reference["payment_methods"], "payment_method_id"),
+            _customers=ByKey(reference["customers"], "customer_id"),
+            _subscriptions=ByKey(reference["subscriptions"], "subscription_id"),
+            _payment_methods=ByKey(reference["payment_methods"], "payment_method_id"),
         )
 
     def customer(self, customer_id: str) -> Customer:
@@ -69,11 +68,6 @@ class Parties:
     def purchase_order(self, subscription_id: str) -> str:
         """The buyer's order number for a subscription; blank where it gave none (BT-13)."""
         return str(self._subscriptions[subscription_id]["purchase_order"])
-
-
-def _by_key(frame: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
-    """Rows by their key."""
-    return {str(row[key]): row for row in frame.to_dict("records")}  # type: ignore[misc]
 
 
 def _texts(row: Mapping[str, Any], noun: type, *others: str) -> dict[str, Any]:

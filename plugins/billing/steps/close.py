@@ -19,7 +19,7 @@ from billing.core.cycles import CycleSpan, cycles_from, first_start_us
 from billing.core.errors import DataRefused, Finding
 from billing.core.frames import rows
 from billing.core.instants import day_number, format_us, from_us, to_us
-from billing.core.invoicing import Buyers, draft_invoices, in_issue_order, issue_date
+from billing.core.invoicing import Buyers, DraftInvoice, draft_invoices, in_issue_order, issue_date
 from billing.core.model import Kind, Parked, ParkedReason
 from billing.core.rating import Rated, first_troubles, without_parked
 from billing.core.reference import Reference
@@ -265,7 +265,9 @@ class _Work:
             for row in rows(over)
         ]
         now_parked = first_troubles([*rated.troubles, *not_invoiceable, *beyond, *invalid])
-        _check(without_parked(rated, now_parked), cycles, buyers, self.terms)
+        limit = {p.team_id: p.cycle_start_us for p in now_parked}
+        issuable = [d for d in drafts if d.team_id not in limit or d.cycle.start_us < limit[d.team_id]]
+        _check(without_parked(rated, now_parked), issuable, self.terms)
         return rated, now_parked
 
     def cycles_before(self, now_parked: Sequence[Parked]) -> dict[str, list[CycleSpan]]:
@@ -403,9 +405,8 @@ def _waiting(home: Home, connection: Connection, this: Close) -> Waiting:
     )
 
 
-def _check(rated: Rated, cycles: Mapping[tuple[str, int], CycleSpan], buyers: Buyers, terms: Terms) -> None:
+def _check(rated: Rated, drafts: Sequence[DraftInvoice], terms: Terms) -> None:
     """The laws of the books, before anything is written."""
-    drafts, _ = draft_invoices(rated.draws, cycles, buyers)
     sizes = terms.sizes_micro
     changing = frozenset(api for api in terms.apis if len(sizes.get(api, ())) > 1)
     constant = {api: sizes[api][0] for api in sizes if api not in changing}

@@ -8,13 +8,14 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from billing.core.errors import DataRefused
 from billing.core.instants import day_number, to_us
 from billing.core.invoicing import DraftInvoice, invoice_number
 from billing.core.model import Kind
 from billing.core.quantity import minor_digits, parse_micro
+from billing.store.database import insert_rows
 from billing.store.ledger import Close
 from billing.store.tables import closes, credit_notes, draws, invoice_lines, invoices
 
@@ -41,15 +42,18 @@ def write_invoices(connection: Connection, close: Close, prefix: str, new: Seque
     Raises ``DataRefused`` for a prefix that numbers credit notes.
     """
     demand_no_credit_notes(connection, prefix)
-    numbers: list[str] = []
+    last: dict[int, int] = {}
+    made: list[dict[str, object]] = []
+    lines: list[dict[str, object]] = []
     for invoice in new:
         year = invoice.issue_date.year
-        sequence = _last_sequence(connection, prefix, year) + 1
-        number = invoice_number(prefix, year, sequence)
-        connection.execute(insert(invoices).values(**_row(close, invoice, prefix, year, sequence, number)))
-        connection.execute(insert(invoice_lines), _line_rows(invoice.draft, number))
-        numbers.append(number)
-    return numbers
+        last[year] = (last[year] if year in last else _last_sequence(connection, prefix, year)) + 1
+        number = invoice_number(prefix, year, last[year])
+        made.append(_row(close, invoice, prefix, year, last[year], number))
+        lines += _line_rows(invoice.draft, number)
+    insert_rows(connection, invoices, made)
+    insert_rows(connection, invoice_lines, lines)
+    return [str(row["number"]) for row in made]
 
 
 def demand_no_credit_notes(connection: Connection, prefix: str) -> None:

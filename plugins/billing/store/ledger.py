@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, desc, func, insert, select, update
 
 from billing.core.cycles import CycleSpan, day_of, local_date
-from billing.core.frames import rows
 from billing.core.instants import day_number
 from billing.core.model import Kind, Parked
 from billing.core.rating import Rated
 from billing.core.spans import Opening, Used
-from billing.store.database import insert_rows
+from billing.store.database import insert_columns, insert_rows
 from billing.store.tables import carry, close_shards, closes, cycles, draws, parked, usage_days
 
 OPEN, RATED, ISSUED = "open", "rated", "issued"
@@ -121,15 +119,14 @@ def write_rated(
     rated: Rated,
 ) -> None:
     """Write a shard's rated cycles: pinned, not closed before they are issued."""
-    insert_rows(
-        connection,
-        cycles,
-        [_cycle_row(close, shard_by_team[team], team, c) for team, mine in due.items() for c in mine],
-    )
-    insert_rows(connection, carry, rated.carry.to_dict("records"))
-    records = rated.draws.astype(object).where(rated.draws.notna(), None).to_dict("records")
-    insert_rows(connection, draws, records)
-    insert_rows(connection, usage_days, [_days_row(row) for row in rows(rated.days)])
+    made = [_cycle_row(close, shard_by_team[team], team, c) for team, mine in due.items() for c in mine]
+    insert_columns(connection, cycles, {name: [row[name] for row in made] for name in (made[0] if made else {})})
+    insert_columns(connection, carry, _columns(rated.carry))
+    drawn = rated.draws.astype(object).where(rated.draws.notna(), None)
+    insert_columns(connection, draws, _columns(drawn) | {"source": _texts(drawn["source"])})
+    days = _columns(rated.days.drop(columns="quantities_micro"))
+    quantities = [json.dumps(one, separators=(",", ":")) for one in rated.days["quantities_micro"]]
+    insert_columns(connection, usage_days, days | {"quantities": quantities})
 
 
 def write_parked(
@@ -229,10 +226,13 @@ def _close(row: Row[tuple[object, ...]]) -> Close:
     return Close(**{name: getattr(row, name) for name in fields})
 
 
-def _days_row(row: Any) -> dict[str, object]:
-    quantities = json.dumps(row.quantities_micro, separators=(",", ":"))
-    names = ("team_id", "cycle_start_us", "api", "first_day", "late_micro")
-    return {name: getattr(row, name) for name in names} | {"quantities": quantities}
+def _columns(frame: pd.DataFrame) -> dict[str, list[object]]:
+    return {str(name): frame[name].tolist() for name in frame}
+
+
+def _texts(values: pd.Series) -> list[str]:
+    """Plain texts of what may be members of an enumeration, which drivers take for something of their own."""
+    return [str(value) for value in values]
 
 
 def _cycle_row(close: Close, shard: int, team_id: str, cycle: CycleSpan) -> dict[str, object]:
