@@ -76,7 +76,7 @@ def judge_files(
     """
     with home.database.read() as connection:
         batches = committed(connection)
-    owners = Owners.from_reference(reference)
+    owners = home.owners(reference)
 
     def known_content(ids: pa.StringArray) -> tuple[npt.NDArray[np.bool_], Int64s]:
         found = home.ids.look_up(batches, ids)

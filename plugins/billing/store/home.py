@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from billing.core.attribution import Owners
 from billing.core.errors import StoreOutOfDate
 from billing.core.reference import Reference
 from billing.store.database import Database
@@ -30,6 +31,7 @@ class Home:
     bundles: WriteOnce
     checks: WriteOnce
     _references: dict[int, Reference] = field(default_factory=dict)
+    _owners: list[tuple[Reference, Owners]] = field(default_factory=list)
 
     @classmethod
     def at(cls, folder: Path, database_url: str | None = None) -> Home:
@@ -73,6 +75,12 @@ class Home:
             for old in list(self._references)[:-_LOADS_KEPT]:
                 del self._references[old]
         return self._references[load_no]
+
+    def owners(self, reference: Reference) -> Owners:
+        """Who owned which app when, arranged once for the reference data that was asked for last."""
+        if not self._owners or self._owners[0][0] is not reference:
+            self._owners[:] = [(reference, Owners.from_reference(reference))]
+        return self._owners[0][1]
 
     def close(self) -> None:
         """Give the database's connections back."""

@@ -26,7 +26,7 @@ from billing.store.lake import CommittedBatches, LakeTable
 
 Int64s = npt.NDArray[np.int64]
 
-RUNS_MAX = 16
+RUNS_MAX = 8
 """So many runs are looked through one by one; then the newest are merged."""
 _ROWS_MADE_AT_ONCE = 20_000_000
 _PROBE = b"probe"
