@@ -98,7 +98,6 @@ def test_what_another_process_appends_is_seen_at_once(home: Home) -> None:
         writer, reader = (home, other) if number % 2 else (other, home)
         append(writer, number, [f"e{number:02d}"])
         assert reader.usage.lake.has_batch(number)
-        assert reader.ids.lake.has_batch(number)
         assert reader.usage.lake.last_batch() == number
         assert len(usage_ids(reader, all_through(number))) == number
         with pytest.raises(ConservationBroken):

@@ -222,8 +222,8 @@ def history_of(home: Home, occasion: Occasion, bounds: Bounds) -> History:
         taken = source_windows.windows_before(connection, occasion.source, end_us, days, at_least)
         since_us = min((window.end_us for window in taken), default=end_us - days * DAY_US)
         pauses = validations.accepted_pauses(connection, occasion.source, "silent_hours", since_us)
-    compared = sum(1 for window in taken if window.records) >= at_least
-    newest = home.usage.newest_by_batch() if compared and occasion.window_start is not None else {}
+    compared = sum(1 for window in taken if window.records) >= at_least and occasion.window_start is not None
+    newest = home.usage.newest_by_batch(min(window.batch_no for window in taken)) if compared else {}
     windows = [
         PastWindow(
             start_us=window.start_us,

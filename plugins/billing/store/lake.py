@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,9 +12,20 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+import pyarrow.fs as pa_fs
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from billing.core.errors import ConservationBroken
+from billing.store.compaction import FILE_BYTES, Piece, pieces
+
+_TRIES = 5
+_LEFTOVERS_KEPT = timedelta(days=1)
+_ROWS_AT_ONCE = 32 << 10
+# Compressed more than an append's, which is read for a day.
+_COMPACTED = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=128 << 10)
+# Two compactions at the same time exclude each other by its name; its version says nothing.
+_COMPACTION = Transaction("compaction", 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +49,7 @@ class LakeTable:
         self.schema = schema
         self._partition_by = list(partition_by)
         self._table: DeltaTable | None = None
+        self._files: tuple[int, pa.Table] | None = None
 
     def create(self) -> None:
         """Make the table where it is not there yet."""
@@ -56,23 +69,39 @@ class LakeTable:
         """Append one batch's rows in one commit. A batch that is there already is refused: a number is never used
         twice.
         """
-        table = self._open()
-        if table.transaction_version(_application(batch_no)) is not None:
-            raise ConservationBroken(
-                f"Batch {batch_no} is in {self._location.name} already: run `billing usage reconcile`."
-            )
         properties = CommitProperties(app_transactions=[Transaction(_application(batch_no), 1)])
-        write_deltalake(
-            table, rows.cast(self.schema), mode="append", partition_by=self._partition_by, commit_properties=properties
-        )
+        for left in reversed(range(_TRIES)):
+            table = self._open()
+            if table.transaction_version(_application(batch_no)) is not None:
+                raise ConservationBroken(
+                    f"Batch {batch_no} is in {self._location.name} already: run `billing usage reconcile`."
+                )
+            try:
+                write_deltalake(
+                    table,
+                    rows.cast(self.schema),
+                    mode="append",
+                    partition_by=self._partition_by,
+                    commit_properties=properties,
+                )
+                return
+            except CommitFailedError:  # a compaction was committed meanwhile, which Delta takes for a change of rows
+                if not left:
+                    raise
 
     def dataset(self) -> ds.Dataset:
         """The table as it is now, to read from: filters prune files by partition and statistics."""
-        return self._open().to_pyarrow_dataset()
+        # Not by deltalake's own file system: its threads call Python, and abort the process where that is ending.
+        return self._open().to_pyarrow_dataset(filesystem=self._filesystem())
+
+    def rows(self) -> int:
+        """How many rows the table has, from its own statistics."""
+        files = self.files()
+        return int(pc.sum(files["num_records"]).as_py()) if files.num_rows else 0
 
     def rows_by(self, partition: str) -> dict[str, int]:
         """How many rows each value of a partition column has, from the table's own statistics."""
-        actions = pa.table(self._open().get_add_actions(flatten=True))
+        actions = self.files()
         if not actions.num_rows:
             return {}
         grouped = actions.group_by(f"partition.{partition}").aggregate([("num_records", "sum")])
@@ -84,7 +113,16 @@ class LakeTable:
         """A row a data file of the table as it is now, with the least and greatest of its columns (``min.*``,
         ``max.*``).
         """
-        return pa.table(self._open().get_add_actions(flatten=True))
+        table = self._open()
+        version = table.version()
+        if self._files is None or self._files[0] != version:
+            self._files = version, pa.table(table.get_add_actions(flatten=True))
+        return self._files[1]
+
+    def size(self) -> tuple[int, int]:
+        """How many data files the table has, and their bytes together."""
+        files = self.files()
+        return files.num_rows, int(pc.sum(files["size_bytes"]).as_py()) if files.num_rows else 0
 
     def read_in(self, engine: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> str:
         """SQL for a table expression that reads these data files (``path`` of ``files()``) in a DuckDB connection.
@@ -96,13 +134,135 @@ class LakeTable:
 
     def last_batch(self) -> int:
         """The largest batch number with rows here; 0 where there are none."""
-        actions = pa.table(self._open().get_add_actions(flatten=True))
-        return int(pc.max(actions["max.batch_no"]).as_py() or 0) if actions.num_rows else 0
+        files = self.files()
+        return int(pc.max(files["max.batch_no"]).as_py() or 0) if files.num_rows else 0
+
+    def compact(self, done: Callable[[int, int], None] = lambda *_: None, *, file_bytes: int = FILE_BYTES) -> None:
+        """Put the small data files of each partition that has many together (see ``store.compaction``), a commit a new
+        file; ``done`` is told after each how many of how many are.
+
+        Rows go by their batches in a file, and a file spans few, so that readers pass over what they don't want.
+        Safe beside appends, readers and other compactions: a row is in the table exactly once at any version, what was
+        put together stays on disk until ``vacuum``, and where somebody else was faster the commit fails and is tried
+        anew. Killed, all that was committed stands. What is known of batches stays known. Raises ``CommitFailedError``
+        where others were faster again and again.
+        """
+        table = self._opened()
+        planned, number = self._pieces(table, file_bytes), 0
+        left = planned
+        while left:
+            piece, number = left[0], number + 1
+            table = self._put_together(table, piece, file_bytes)
+            done(number, max(number, len(planned)))
+            # Planned anew of the table as it is after that commit: what is written is what that very version has.
+            left = [other for other in self._pieces(table, file_bytes) if other.place > piece.place]
+
+    def checkpoint(self) -> None:
+        """Sum the log up, so that whoever opens the table reads one file and what was committed after it. What the log
+        says of before 30 days is deleted with it.
+        """
+        self._open().create_checkpoint()
+
+    def vacuum(self, keep: timedelta, now: datetime) -> int:
+        """Delete data files that the table has not named any more for ``keep`` (7 days at most: the log forgets them
+        then), and what writers that were killed left behind, a day after that at the earliest. How many files.
+
+        Who reads the table as it was before that is left without its files.
+        """
+        before = self._stored()
+        table, hour = self._open(), timedelta(hours=1)
+        table.vacuum(keep // hour, dry_run=False, enforce_retention_duration=False)
+        # ``full`` takes files that no commit ever named, too; those of a writer at work are young.
+        hours = max(keep, _LEFTOVERS_KEPT) // hour
+        table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
+        for path, written in before.items():
+            # Half a file: it is written as NAME#1, which Delta's own listing of a folder leaves out.
+            if "#" in path and written < now - _LEFTOVERS_KEPT:
+                self._filesystem().delete_file(path)
+        return len(before.keys() - self._stored().keys())
+
+    def _pieces(self, table: DeltaTable, file_bytes: int) -> list[Piece]:
+        return pieces(pa.table(table.get_add_actions(flatten=True)), self._partition_by, file_bytes)
+
+    def _put_together(self, table: DeltaTable, piece: Piece, file_bytes: int) -> DeltaTable:
+        """Write a piece as one file instead of its many; the table after that. Where it fails because of what somebody
+        else has committed meanwhile, look what is to be done at this place now.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                self._rewrite(table, piece)
+            except CommitFailedError:
+                if not left:
+                    raise
+                table = self._opened()
+                again = [other for other in self._pieces(table, file_bytes) if other.place == piece.place]
+                if not again:
+                    break
+                piece = again[0]
+            else:
+                break
+        return table
+
+    def _rewrite(self, table: DeltaTable, piece: Piece) -> None:
+        """Raises ``ConservationBroken`` where a piece has not as many rows as the table says: nothing is committed."""
+        rows, broken = 0, ""
+
+        def counted() -> Iterator[pa.RecordBatch]:
+            nonlocal rows, broken
+            for batch in self._rows_of(piece):
+                rows += batch.num_rows
+                yield batch
+            if rows != piece.rows:
+                broken = (
+                    f"{self._location.name}, {piece.predicate}: {rows} rows are in files that should hold {piece.rows}"
+                )
+                raise ValueError(broken)  # breaks the writing off
+
+        try:
+            write_deltalake(
+                table,
+                pa.RecordBatchReader.from_batches(self.schema, counted()),
+                mode="overwrite",
+                predicate=piece.predicate,
+                partition_by=self._partition_by,
+                target_file_size=max(2 * piece.size_bytes, FILE_BYTES),
+                writer_properties=_COMPACTED,
+                commit_properties=CommitProperties(app_transactions=[_COMPACTION]),
+            )
+        except DeltaError as error:
+            if not broken:
+                raise
+            raise ConservationBroken(
+                f"{broken}. Nothing was changed: restore the usage table's files from a backup."
+            ) from error
+
+    def _rows_of(self, piece: Piece) -> Iterator[pa.RecordBatch]:
+        """The rows of a piece, file by file."""
+        storage, parquet, same = self._filesystem(), ds.ParquetFileFormat(), pc.scalar(True)
+        for name, value in piece.partition.items():
+            same &= pc.field(name) == pa.scalar(value, self.schema.field(name).type)
+        paths = map(unquote, piece.paths)
+        files = [parquet.make_fragment(path, filesystem=storage, partition_expression=same) for path in paths]
+        dataset = ds.FileSystemDataset(files, self.schema, parquet, storage)
+        yield from dataset.scanner(batch_size=_ROWS_AT_ONCE, fragment_readahead=2, batch_readahead=4).to_reader()
+
+    def _filesystem(self) -> pa_fs.FileSystem:
+        """What the data files lie in, with their paths below the table."""
+        return pa_fs.SubTreeFileSystem(str(self._location), pa_fs.LocalFileSystem())
+
+    def _stored(self) -> dict[str, datetime]:
+        """When each data file that lies in storage was written, whether the table names it or not."""
+        everything = self._filesystem().get_file_info(pa_fs.FileSelector("", recursive=True))
+        return {info.path: info.mtime for info in everything if info.is_file and not info.path.startswith("_")}
+
+    def _opened(self) -> DeltaTable:
+        """The table as it is now, and stays in this very object until that commits."""
+        return DeltaTable(str(self._location))
 
     def _open(self) -> DeltaTable:
         """The table as it is now: read once, then only what was committed since."""
         if self._table is None:
-            self._table = DeltaTable(str(self._location))
+            self._table = self._opened()
         else:
             self._table.update_incremental()
         return self._table

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
 from billing.store.unbilled import Unbilled
 
@@ -27,10 +30,15 @@ SCHEMA = pa.schema(
         pa.field("quantity_micro", pa.int64(), nullable=False),
         pa.field("corrects", pa.string(), nullable=False),
         pa.field("team_id", pa.string(), nullable=False),
+        pa.field("content_hash", pa.int64(), nullable=False),
         pa.field("month", pa.string(), nullable=False),
         pa.field("shard", pa.int32(), nullable=False),
     ]
 )
+
+_NEWEST = """
+    select batch_no, max(epoch_us(occurred_at)) from {usage} where batch_no >= {since} group by batch_no
+"""
 
 
 def shard_of(team_id: str) -> int:
@@ -40,7 +48,7 @@ def shard_of(team_id: str) -> int:
 
 class UsageTable:
     """Accepted events in Delta Lake. ``occurred_at`` is in UTC; ``line`` and ``file_no`` say where in the batch's
-    sources it stood.
+    sources it stood; a second delivery is compared by ``content_hash``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,32 +56,46 @@ class UsageTable:
 
     def append(self, batch_no: int, events: pa.Table) -> None:
         """Append accepted events (the schema's columns but ``batch_no``, ``month`` and ``shard``)."""
-        shards = {team: shard_of(team) for team in pc.unique(events["team_id"]).to_pylist()}
         teams = events["team_id"].combine_chunks().dictionary_encode()
-        by_code = pa.array([shards[team] for team in teams.dictionary.to_pylist()], pa.int32())
+        shards = pa.array([shard_of(team) for team in teams.dictionary.to_pylist()], pa.int32())
         rows = events.append_column("batch_no", pa.repeat(pa.scalar(batch_no, pa.int64()), events.num_rows))
-        rows = rows.append_column("month", pc.strftime(events["occurred_at"], "%Y-%m"))
-        rows = rows.append_column("shard", by_code.take(teams.indices))
+        rows = rows.append_column("month", _months(events["occurred_at"].cast(pa.int64()).to_numpy()))
+        rows = rows.append_column("shard", shards.take(teams.indices))
         self.lake.append(batch_no, rows.select(SCHEMA.names))
 
     def unbilled(self, batches: CommittedBatches, shards: Sequence[int] = tuple(range(SHARDS))) -> Unbilled:
         """What no closed cycle has billed of the usage of some shards."""
         return Unbilled(self.lake, batches, shards)
 
-    def newest_by_batch(self) -> dict[int, int]:
-        """When the newest event of a batch occurred, in microseconds, from the table's own statistics: only of batches
-        whose files hold nothing else (compaction puts several into one).
+    def newest_by_batch(self, since: int) -> dict[int, int]:
+        """When the newest event of each batch from ``since`` on occurred, in microseconds: by the table's statistics
+        (which cut off at the millisecond), and by the events of files that compaction put several batches into.
         """
         files = self.lake.files()
         if not files.num_rows:
             return {}
-        files = files.filter(pc.equal(files["min.batch_no"], files["max.batch_no"]))
-        newest = files.group_by("min.batch_no").aggregate([("max.occurred_at", "max")])
-        instants = newest["max.occurred_at_max"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-        return dict(zip(newest["min.batch_no"].to_pylist(), instants.to_pylist(), strict=True))
+        files = files.filter(pc.greater_equal(files["max.batch_no"], since))
+        alone = pc.equal(files["min.batch_no"], files["max.batch_no"])
+        told = files.filter(alone)
+        instants = told["max.occurred_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
+        found = list(zip(told["min.batch_no"].to_pylist(), instants, strict=True))
+        if mixed := files.filter(pc.invert(alone))["path"].to_pylist():
+            with engine() as connection:
+                usage = self.lake.read_in(connection, mixed)
+                found += connection.execute(_NEWEST.format(usage=usage, since=since)).fetchall()
+        newest: dict[int, int] = {}
+        for batch_no, us in found:
+            newest[batch_no] = max(us, newest.get(batch_no, us))
+        return newest
 
     def corrected(self, batches: CommittedBatches, event_ids: Sequence[str], months: Sequence[str]) -> pa.Table:
         """Accepted events of these ids, and all corrections of them, among usage of these months."""
         ids = pa.array(event_ids, pa.string())
         named = pc.field("event_id").isin(ids) | pc.field("corrects").isin(ids)
         return self.lake.dataset().to_table(filter=batches.filter() & pc.field("month").isin(list(months)) & named)
+
+
+def _months(occurred_us: npt.NDArray[np.int64]) -> pa.Array:
+    """``YYYY-MM`` in UTC."""
+    months, place = np.unique(occurred_us.view("datetime64[us]").astype("datetime64[M]"), return_inverse=True)
+    return pa.array(months.astype(str), pa.string()).take(pa.array(place))
