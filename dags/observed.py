@@ -13,6 +13,7 @@ billing.cycles.parked              a gauge: teams parked now
 billing.cycles.waiting             a gauge: cycles that are over and wait for usage
 billing.invoices.issued            invoices issued
 billing.documents.rendered         documents rendered
+billing.lake.files                 a gauge: data files of the usage table
 =================================  ==================================================================
 """
 

@@ -219,3 +219,27 @@ def usage_reconcile(context: typer.Context) -> None:
         if voided
         else "The database knows every batch of the usage table."
     )
+
+
+@usage_app.command("compact")
+def usage_compact(
+    context: typer.Context,
+    keep_days: Annotated[
+        int,
+        typer.Option(
+            min=0, max=7, help="Delete old files that nobody has read from for so long; 0: nothing else runs."
+        ),
+    ] = 7,
+) -> None:
+    """Put the usage table's many small files together, and delete old ones, as the DAG `lake_upkeep` does every day.
+
+    No number changes by it, and everything else may run meanwhile.
+    """
+    from billing.steps.upkeep import upkeep
+
+    with opened_home(context) as (home, _), progress_shown() as progress:
+        done = upkeep(home, keep_days, progress=progress)
+    typer.echo(
+        f"{done.files_before} files ({done.bytes_before} bytes) are {done.files_after} ({done.bytes_after} bytes); "
+        f"{done.deleted} old ones deleted, in {done.seconds:.1f} s."
+    )

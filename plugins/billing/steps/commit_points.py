@@ -24,9 +24,15 @@ CREDIT_NOTE_WRITTEN: Final = "credit: note written"
 CREDIT_NOTE_ISSUED: Final = "credit: note issued"
 REISSUE_WRITTEN: Final = "reissue: invoice written"
 REISSUE_ISSUED: Final = "reissue: invoice issued"
+UPKEEP_PARTITION: Final = "upkeep: a partition put together"
+UPKEEP_CHECKPOINT: Final = "upkeep: checkpoint written"
+UPKEEP_VACUUMED: Final = "upkeep: old files deleted"
 
 BY_HAND: Final = (CREDIT_NOTE_WRITTEN, CREDIT_NOTE_ISSUED, REISSUE_WRITTEN, REISSUE_ISSUED)
 """What a person does to an issued invoice (rule 6.4)."""
+
+UPKEEP: Final = (UPKEEP_PARTITION, UPKEEP_CHECKPOINT, UPKEEP_VACUUMED)
+"""What changes no number."""
 
 ALL: Final = (
     INGEST_ARCHIVED,
