@@ -74,17 +74,23 @@ def start_of_local_day_us(zone_name: str, day: date) -> int:
 def anniversary(purchase_date: date, months: int) -> date:
     """The purchase's local date plus ``months``, clamped to the month's length, never drifting (rule 3.1)."""
     year, month = divmod(purchase_date.year * 12 + purchase_date.month - 1 + months, 12)
-    return date(year, month + 1, min(purchase_date.day, monthrange(year, month + 1)[1]))
+    return date(year, month + 1, min(purchase_date.day, _days_in(year, month + 1)))
+
+
+@lru_cache(maxsize=4096)
+def _days_in(year: int, month: int) -> int:
+    return monthrange(year, month)[1]
 
 
 def next_anniversary_us(zone_name: str, purchased_at_us: int, after_us: int) -> int:
     """The first anniversary boundary (k >= 1) of a purchase that lies later than ``after_us``."""
     bought = local_date(zone_name, purchased_at_us)
     reached = local_date(zone_name, after_us)
-    months = max(1, (reached.year - bought.year) * 12 + reached.month - bought.month - 1)
+    months = max(1, (reached.year - bought.year) * 12 + reached.month - bought.month)
     while bought.year * 12 + bought.month + months <= _LAST_MONTH:
-        boundary = start_of_local_day_us(zone_name, anniversary(bought, months))
-        if boundary > after_us:
+        day = anniversary(bought, months)
+        # A date that is reached began before; one that is not may have, where the clock went back over midnight.
+        if day > reached and (boundary := start_of_local_day_us(zone_name, day)) > after_us:
             return boundary
         months += 1
     return FOREVER_US

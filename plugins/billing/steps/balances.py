@@ -9,10 +9,10 @@ import pandas as pd
 from billing.core.balances import balances_at
 from billing.core.errors import DataRefused
 from billing.core.instants import format_us, to_us
-from billing.steps.open_cycles import open_usage, rate_open
-from billing.steps.reference import current_reference
+from billing.steps.open_ratings import used_at
 from billing.store.home import Home
 from billing.store.ledger import last_closed
+from billing.store.reference_history import last_load
 
 
 def balances(home: Home, at: datetime) -> pd.DataFrame:
@@ -21,12 +21,10 @@ def balances(home: Home, at: datetime) -> pd.DataFrame:
     Refused for an instant before a team's last close: what was open then is not told any more.
     """
     at_us = to_us(at)
-    _, reference = current_reference(home)
     with home.database.read() as connection:
         closed = [last.end_us for last in last_closed(connection).values()]
         if closed and at_us < max(closed):
             end = format_us(max(closed))
             raise DataRefused(f"Balances are told from the last close on: the last closed cycle ends at {end}.")
-        found = open_usage(home, connection, reference, at_us)
-        used = rate_open(connection, found)
-    return balances_at(found.terms.teams, used, at_us)
+        terms, used = used_at(home, connection, last_load(connection), at_us)
+    return balances_at(terms.teams, used, at_us)

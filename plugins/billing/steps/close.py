@@ -35,7 +35,7 @@ from billing.steps.progress import Progress, silent
 from billing.steps.reference import reference_at
 from billing.steps.telemetry import say, say_detail, warn
 from billing.store import ledger, log
-from billing.store.batches import committed, completeness, demand_lake, pinnable
+from billing.store.batches import committed, completeness, demand_lake, demand_rows, pinnable
 from billing.store.configuration import CLOSE_LAG_SECONDS, MAX_UNITS_PER_CYCLE, PRODUCTION, configured
 from billing.store.home import Home
 from billing.store.invoices import NewInvoice, demand_no_credit_notes, last_invoice_us, write_invoices
@@ -182,6 +182,7 @@ def rate_shards(home: Home, close_no: int, shards: Sequence[int], *, e_invoices:
         todo = sorted(set(shards) - ledger.rated_shards(connection, close_no))
         if not todo:
             return 0
+        demand_rows(home, connection, this.pinned_batch)
         work = _Work.of(home, connection, this, todo)
     rated, now_parked = work.rate(e_invoices)
     kept = without_parked(rated, now_parked)

@@ -1,4 +1,4 @@
-"""Open cycles rated provisionally from the last close on: what balances, and checks of a load, are told of them."""
+"""Open cycles, rated from the last close on: what balances, and checks of a load, are told of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from billing.core.balances import used_with
 from billing.core.cycles import CycleSpan, first_start_us
 from billing.core.reference import Reference
-from billing.core.spans import Used
+from billing.core.spans import Opening, Used
 from billing.core.streams import TeamPlan
 from billing.core.sums import rate_by_sums
 from billing.core.terms import TeamTerms, Terms
@@ -46,11 +46,15 @@ def open_usage(home: Home, connection: Connection, reference: Reference, until_u
 
 
 def rate_open(connection: Connection, found: OpenUsage) -> Used:
-    """What closed cycles and open ones together have used of every balance."""
+    """What closed cycles and open ones together have used of every balance, all rated now."""
+    opening = opening_of(connection, found)
+    return used_with(opening.used, rate_by_sums(found.terms, found.plans, found.usage, opening).draws)
+
+
+def opening_of(connection: Connection, found: OpenUsage) -> Opening:
+    """Where closed cycles left all that the teams hold."""
     mine = [s.subscription_id for team in found.terms.teams.values() for s in team.subscriptions]
-    opening = read_opening(connection, None, mine)
-    rated = rate_by_sums(found.terms, found.plans, found.usage, opening)
-    return used_with(opening.used, rated.draws)
+    return read_opening(connection, None, mine)
 
 
 def through_last_event(found: OpenUsage) -> OpenUsage:

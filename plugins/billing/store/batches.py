@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from billing.core.errors import ConservationBroken
+from billing.core.errors import ConservationBroken, SourceUnavailable
 from billing.core.instants import to_us
 from billing.store import sources
 from billing.store.database import insert_rows
@@ -174,6 +174,23 @@ def demand_lake(home: Home, connection: Connection) -> None:
             f"The database knows batch {last}, which is not in the usage table under {home.folder}: this is another "
             "home's database, or the lake is an older one. Name the right home, or restore its folder `lake` from a "
             "backup."
+        )
+
+
+def demand_rows(home: Home, connection: Connection, through: int) -> None:
+    """Raise ``SourceUnavailable`` where the lake, as this machine sees it, is not yet as far as batch ``through``.
+
+    On shared storage another machine's append may be seen late: usage would be billed without what it brought.
+    """
+    query = select(func.max(batches.c.batch_no)).where(
+        batches.c.state == COMMITTED, batches.c.accepted > 0, batches.c.batch_no <= through
+    )
+    last = connection.execute(query).scalar()
+    if last is not None and not home.usage.lake.has_batch(last):
+        raise SourceUnavailable(
+            f"The usage table does not hold batch {last} here, though it is committed: nothing was rated. Where the "
+            "home is on shared storage, this machine does not see the newest files yet and trying again is enough "
+            "(mount it without caching of names); else the folder `lake` is an older one: restore it."
         )
 
 

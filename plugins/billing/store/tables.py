@@ -306,6 +306,49 @@ draws = Table(
     Index(None, "team_id", "cycle_start_us"),
 )
 
+open_ratings = Table(
+    "open_ratings",
+    metadata,
+    _whole("rating_no", primary_key=True, autoincrement=False),
+    _whole("through_batch"),
+    _whole("load_no"),
+    _whole("until_us"),
+    _whole("at_us"),
+)
+"""The newest provisional rating of open cycles (one row): usage up to a batch, by a load, before an instant."""
+
+open_teams = Table(
+    "open_teams",
+    metadata,
+    _text("team_id", primary_key=True),
+    _whole("from_us"),
+    _whole("pinned_batch"),
+)
+"""What of a team is rated provisionally: from the end of its last closed cycle, with the batch pinned by that."""
+
+open_draws = Table(
+    "open_draws",
+    metadata,
+    Column("draw_no", RowNumber, primary_key=True, autoincrement=True),
+    _text("team_id", index=True),
+    _text("api"),
+    _text("source"),
+    _text("subscription_id"),
+    _text("grant_id"),
+    Column("period_start_us", BigInteger),
+    _whole("charged_units"),
+    _whole("tokens_micro"),
+)
+
+open_carry = Table(
+    "open_carry",
+    metadata,
+    _text("team_id", primary_key=True),
+    _text("api", primary_key=True),
+    _whole("closing_micro"),
+)
+"""The carry-over after the last event so far."""
+
 parked = Table(
     "parked",
     metadata,

@@ -40,6 +40,9 @@ _SUMS = f"""
     group by place, api, day, {{piece}}
     order by place, at_us, api
 """  # noqa: S608
+_TEAMS_SINCE = """
+    select distinct team_id from {usage} where {counts} and batch_no > {since}
+"""
 _USED = """
     select place, api, max(at_us) as last_us from ({unbilled}) group by place, api order by place, api
 """
@@ -86,16 +89,33 @@ class Unbilled:
         columns = {"api": found["api"].to_pylist(), "last_us": found["last_us"].to_numpy()}
         return pd.DataFrame({"team_id": teams[found["place"].to_numpy()], **columns})
 
+    def teams_since(self, batch_no: int) -> frozenset[str]:
+        """The teams of which any usage came in a later batch."""
+        files = self._lake.files()
+        if not files.num_rows:
+            return frozenset()
+        later = files.filter(pc.greater(files["max.batch_no"], batch_no))["path"].to_pylist()
+        if not later:
+            return frozenset()
+        with engine(self._memory_mb) as connection:
+            query = _TEAMS_SINCE.format(
+                usage=self._lake.read_in(connection, sorted(later)), counts=self._counts(), since=batch_no
+            )
+            return frozenset(team_id for (team_id,) in connection.execute(query).fetchall())
+
+    def _counts(self) -> str:
+        """SQL for a row's batch being one that counts."""
+        void = ", ".join(map(str, self._batches.void))
+        return f"batch_no <= {self._batches.through}" + (f" and batch_no not in ({void})" if void else "")
+
     @contextmanager
     def _engine(self, plans: Sequence[TeamPlan]) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
         """An engine that knows the plans, and SQL for their unbilled events."""
         with engine(self._memory_mb) as connection:
             connection.register("plan", _plans(plans))
-            void = ", ".join(map(str, self._batches.void))
-            counts = f"batch_no <= {self._batches.through}" + (f" and batch_no not in ({void})" if void else "")
             files = self._files(plans)
             usage = self._lake.read_in(connection, files) if files else _nothing(connection, self._lake.schema)
-            yield connection, _UNBILLED.format(usage=usage, counts=counts)
+            yield connection, _UNBILLED.format(usage=usage, counts=self._counts())
 
     def _files(self, plans: Sequence[TeamPlan]) -> list[str]:
         """The data files that may hold any of it, by their statistics."""
