@@ -132,6 +132,14 @@ def test_a_team_that_is_no_more_is_taken_out(shop: Shop) -> None:
     assert refresh_open(shop.home).teams == 2
 
 
+def test_a_refresh_from_scratch_finds_the_same(shop: Shop) -> None:
+    opened(shop)
+    refresh_open(shop.home)
+    before = shop.balances("07-20")
+    assert refresh_open(shop.home, from_scratch=True).rated == 2
+    assert shop.balances("07-20") == before
+
+
 def test_nothing_to_rate(shop: Shop) -> None:
     assert refresh_open(shop.home) == open_ratings.Refreshed(rated=0, teams=0, through_batch=0)
     shop.load()

@@ -1,4 +1,4 @@
-"""``billing cycles``: close, list."""
+"""``billing cycles``: close, refresh, list."""
 
 from __future__ import annotations
 
@@ -78,6 +78,19 @@ def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
         errors.print(
             f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {described(team)}", markup=False
         )
+
+
+@cycles_app.command("refresh")
+def cycles_refresh(
+    context: typer.Context,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Every team, also without new usage.")] = False,
+) -> None:
+    """Rate open cycles provisionally where there is new usage, so that balances are told at once. Bills nothing."""
+    from billing.steps.open_ratings import refresh_open
+
+    with opened_home(context) as (home, _):
+        done = refresh_open(home, from_scratch=from_scratch)
+    typer.echo(f"{done.rated} of {done.teams} teams rated, with usage up to batch {done.through_batch}.")
 
 
 @cycles_app.command("list")

@@ -45,6 +45,8 @@ from billing.store.reference_history import last_load
 from billing.store.tables import invoices, parked
 from billing.store.usage_table import SHARDS, shard_of
 
+ROWS_AT_ONCE = 25_000_000
+"""So many events of the usage table are rated in one task, by their sums: in some tens of seconds."""
 _NOTHING_DUE_US = -(2**62)
 """No cycle ends by then: usage is complete through no instant yet."""
 
@@ -152,7 +154,9 @@ def _new_close(connection: Connection, last: Close | None, as_of_us: int, assume
     )
 
 
-def pending_shards(home: Home, close_no: int, *, at_least: int = 1, rows_at_once: int = 2_000_000) -> list[list[int]]:
+def pending_shards(
+    home: Home, close_no: int, *, at_least: int = 1, rows_at_once: int = ROWS_AT_ONCE
+) -> list[list[int]]:
     """The shards that are still to be rated, in groups of about ``rows_at_once`` events, at least so many where
     there are shards.
 

@@ -50,8 +50,10 @@ def used_at(home: Home, connection: Connection, load_no: int, at_us: int) -> tup
     return found.terms, used_with(used_with(opening.used, rated.draws), read_draws(connection, others))
 
 
-def refresh_open(home: Home) -> Refreshed:
-    """Rate again what has changed since the last refresh, and keep it. Run twice, the second finds nothing to do."""
+def refresh_open(home: Home, *, from_scratch: bool = False) -> Refreshed:
+    """Rate again what has changed since the last refresh (all ``from_scratch``), and keep it. Run twice, the second
+    finds nothing to do.
+    """
     with home.database.holding("open cycles"):
         with home.database.read() as connection:
             load_no, through = last_load(connection), committed(connection).through
@@ -60,7 +62,7 @@ def refresh_open(home: Home) -> Refreshed:
             if found is None:
                 return Refreshed(rated=0, teams=0, through_batch=through)
             kept = read_rating(connection)
-            stale = _stale(found, kept, load_no)
+            stale = _stale(found, None if from_scratch else kept, load_no)
             rated = rate_by_sums(found.terms, stale, found.usage, opening_of(connection, found))
         known = {plan.team_id for plan in found.plans}
         gone = set(kept.teams) - known if kept else set()

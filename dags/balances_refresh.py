@@ -1,0 +1,50 @@
+"""Rate open cycles again where there is new usage, so that balances are told at once.
+
+After each ten minutes of usage this run looks which teams used anything, were closed, or hold something else now,
+and rates those provisionally: from the end of their last closed cycle to the last event. Nothing is billed by it, and
+nothing that is closed changes. A run that was missed is made up by the next; without one, balances are still right, and
+only slower to tell. By hand: `billing cycles refresh`.
+
+*From scratch* rates every team, whatever was kept: the result is the same, or what was kept was wrong.
+"""
+
+# mypy: allow-untyped-decorators
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
+
+from observed import done_within, gauge
+from wiring import COMMON, home_and_settings
+
+
+@dag(
+    schedule=CronTriggerTimetable("4/10 * * * *", timezone="UTC"),
+    doc_md=__doc__,
+    deadline=done_within(timedelta(minutes=15)),
+    params={
+        "from_scratch": Param(
+            False,
+            type="boolean",
+            title="From scratch",
+            description_md="Rate every team again, also those without new usage.",
+        ),
+    },
+    **COMMON,
+)
+def balances_refresh() -> None:
+    @task
+    def rate_open_cycles() -> dict[str, int]:
+        from billing.steps.open_ratings import refresh_open
+
+        with home_and_settings() as (home, _):
+            done = refresh_open(home, from_scratch=get_current_context()["params"]["from_scratch"])
+        gauge("open.teams", done.teams)
+        gauge("open.teams_rated", done.rated)
+        return {"teams": done.teams, "rated": done.rated, "through_batch": done.through_batch}
+
+    rate_open_cycles()
+
+
+balances_refresh()
