@@ -132,6 +132,20 @@ def test_a_team_that_is_no_more_is_taken_out(shop: Shop) -> None:
     assert refresh_open(shop.home).teams == 2
 
 
+def test_what_a_closed_cycle_used_of_a_running_period_counts_at_its_end(shop: Shop) -> None:
+    """Rule 5.2: periods are the free subscription's own. At the instant at which a cycle ends nothing is open yet, and
+    what it used of a period that goes on is used."""
+    late = "2026-07-20T00:00:00Z"
+    held = [row.replace(BOUGHT, late) if row.startswith("free1") else row for row in REFERENCE["subscriptions"]]
+    shop.load(subscriptions=held)
+    shop.ingest("e1,2026-07-25T00:00:00Z,a1,render,25,,", now="08-02")
+    shop.close("08-02")
+    assert shop.balances("08-01")["free1 render"] == "0"
+    refresh_open(shop.home)
+    assert shop.balances("08-01")["free1 render"] == shop.balances("08-19")["free1 render"] == "0"
+    assert shop.balances("08-20")["free1 render"] == "1"
+
+
 def test_a_refresh_from_scratch_finds_the_same(shop: Shop) -> None:
     opened(shop)
     refresh_open(shop.home)

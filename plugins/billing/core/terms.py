@@ -105,6 +105,11 @@ class Terms:
             price_changes_us=changes,
         )
 
+    def with_balances(self) -> list[str]:
+        """The ids of all subscriptions that hold balances."""
+        held = (s for team in self.teams.values() for s in team.subscriptions)
+        return [s.subscription_id for s in held if s.kind is not Kind.PAYG]
+
     def price_micro(self, api: str, currency: str, at_us: int) -> int | None:
         """The unit price in force (rules 4.1, 5.4); None where the API is not offered in that currency."""
         starts, values = self.prices.get((api, currency), ((), ()))

@@ -240,7 +240,6 @@ class _Work:
             for t, c in due.items()
         ]
         terms = Terms.from_reference(reference, list(due))
-        mine = [s.subscription_id for team in terms.teams.values() for s in team.subscriptions]
         return cls(
             shards=shards,
             as_of_us=this.as_of_us,
@@ -249,7 +248,12 @@ class _Work:
             due=due,
             shard_by_team={team_id: shard_of(team_id) for team_id in due},
             plans=plans,
-            opening=ledger.read_opening(connection, shards, mine),
+            opening=ledger.read_opening(
+                connection,
+                shards,
+                terms.with_balances(),
+                since_us=min((plan.start_us for plan in plans), default=this.as_of_us),
+            ),
             usage=home.usage.unbilled(committed(connection, this.pinned_batch), shards),
             max_units=configured(connection, MAX_UNITS_PER_CYCLE),
             production=bool(configured(connection, PRODUCTION)),

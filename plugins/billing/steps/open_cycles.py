@@ -24,11 +24,12 @@ _EVER_US = 2**60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenUsage:
-    """What is not billed yet: teams' terms, where each team's first open cycle begins, and its usage."""
+    """What is not billed yet before ``until_us``: teams' terms, where each team's first open cycle begins, its usage."""
 
     terms: Terms
     plans: tuple[TeamPlan, ...]
     usage: Unbilled
+    until_us: int
 
     def used(self) -> pd.DataFrame:
         """Which teams used which APIs, and when last: see ``store.unbilled``."""
@@ -42,7 +43,9 @@ def open_usage(home: Home, connection: Connection, reference: Reference, until_u
     plans = [
         plan for team_id, team in terms.teams.items() if (plan := _plan(team_id, team, last.get(team_id), until_us))
     ]
-    return OpenUsage(terms=terms, plans=tuple(plans), usage=home.usage.unbilled(committed(connection)))
+    return OpenUsage(
+        terms=terms, plans=tuple(plans), usage=home.usage.unbilled(committed(connection)), until_us=until_us
+    )
 
 
 def rate_open(connection: Connection, found: OpenUsage) -> Used:
@@ -53,8 +56,8 @@ def rate_open(connection: Connection, found: OpenUsage) -> Used:
 
 def opening_of(connection: Connection, found: OpenUsage) -> Opening:
     """Where closed cycles left all that the teams hold."""
-    mine = [s.subscription_id for team in found.terms.teams.values() for s in team.subscriptions]
-    return read_opening(connection, None, mine)
+    since_us = min([found.until_us, *(plan.start_us for plan in found.plans)])
+    return read_opening(connection, None, found.terms.with_balances(), since_us=since_us)
 
 
 def through_last_event(found: OpenUsage) -> OpenUsage:
@@ -62,7 +65,7 @@ def through_last_event(found: OpenUsage) -> OpenUsage:
     used = found.used()
     last = int(used["last_us"].max()) + 1 if len(used) else 0
     plans = [_until(plan, max(last, plan.start_us + 1)) for plan in found.plans]
-    return OpenUsage(terms=found.terms, plans=tuple(plans), usage=found.usage)
+    return OpenUsage(terms=found.terms, plans=tuple(plans), usage=found.usage, until_us=found.until_us)
 
 
 def _plan(team_id: str, team: TeamTerms, last: LastClosed | None, until_us: int) -> TeamPlan | None:

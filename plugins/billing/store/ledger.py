@@ -26,6 +26,8 @@ _CLOSED_DRAW = and_(
 )
 # Databases bound the number of values that a statement may name.
 _NAMED_AT_ONCE = 500
+# No period of a free balance is longer (rule 5.2).
+_PERIOD_US = 32 * 86_400_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +93,13 @@ def read_opening(
     grant_subscriptions: Sequence[str],
     *,
     ended_by_us: int | None = None,
+    since_us: int = -(2**62),
 ) -> Opening:
     """Where closed cycles (those that end by ``ended_by_us``, where it is given) left the teams of some shards (all
     where None).
 
     Carry-over is that of each team's last closed cycle; draws are summed over every closed cycle that drew on the
-    subscriptions, whichever team they belonged to then.
+    subscriptions, whichever team they belonged to then. Nothing is said of periods that were over by ``since_us``.
     """
     mine = [_closed_by(ended_by_us)] + ([] if shards is None else [cycles.c.shard.in_(list(shards))])
     newest = (
@@ -108,7 +111,7 @@ def read_opening(
     last = and_(carry.c.team_id == newest.c.team_id, carry.c.cycle_start_us == newest.c.start)
     rows = connection.execute(select(carry.c.team_id, carry.c.api, carry.c.closing_micro).join(newest, last))
     carried = {(row.team_id, row.api): int(row.closing_micro) for row in rows if row.closing_micro}
-    return Opening(carry_micro=carried, used=_used(connection, grant_subscriptions, _closed_by(ended_by_us)))
+    return Opening(carry_micro=carried, used=_used(connection, grant_subscriptions, _closed_by(ended_by_us), since_us))
 
 
 def write_rated(
@@ -202,14 +205,15 @@ def _closed_by(end_us: int | None) -> ColumnElement[bool]:
     return closed if end_us is None else and_(closed, cycles.c.cycle_end_us <= end_us)
 
 
-def _used(connection: Connection, subscriptions: Sequence[str], closed: ColumnElement[bool]) -> Used:
+def _used(connection: Connection, subscriptions: Sequence[str], closed: ColumnElement[bool], since_us: int) -> Used:
     free: dict[tuple[str, str, int], int] = {}
     granted: dict[str, int] = {}
     key = (draws.c.subscription_id, draws.c.api, draws.c.period_start_us)
     units = select(*key, func.sum(draws.c.charged_units).label("units")).join(cycles, _CLOSED_DRAW).group_by(*key)
     for low in range(0, len(subscriptions), _NAMED_AT_ONCE):
         mine = and_(draws.c.subscription_id.in_(subscriptions[low : low + _NAMED_AT_ONCE]), closed)
-        found = connection.execute(units.where(mine, draws.c.source == Kind.FREE.value))
+        still_running = draws.c.period_start_us > since_us - _PERIOD_US
+        found = connection.execute(units.where(mine, draws.c.source == Kind.FREE.value, still_running))
         free |= {(r.subscription_id, r.api, r.period_start_us): int(r.units) for r in found}
         granted |= _grants_used(connection, mine)
     return Used(free_units=free, granted_micro=granted)
