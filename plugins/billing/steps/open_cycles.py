@@ -24,7 +24,7 @@ _EVER_US = 2**60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenUsage:
-    """What is not billed yet before ``until_us``: teams' terms, where each team's first open cycle begins, its usage."""
+    """What is not billed before ``until_us``: teams' terms, where each one's first open cycle begins, its usage."""
 
     terms: Terms
     plans: tuple[TeamPlan, ...]
