@@ -132,6 +132,7 @@ def test_an_index_without_rows_knows_nothing(home: Home) -> None:
 def test_ids_of_one_hash_are_told_apart(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hash only says where to look: with one that is the same for all ids the answers are the same."""
     monkeypatch.setattr(id_index, "_hashes", lambda ids: np.full(len(ids), 7, dtype=np.uint64))
+    monkeypatch.setattr(id_index, "PART_ROWS", 1)
     append(home, 1, ["a", "b"], [10, 20])
     append(home, 2, ["c"], [30])
     append(home, 3, ["d"], [40])
@@ -139,8 +140,12 @@ def test_ids_of_one_hash_are_told_apart(home: Home, monkeypatch: pytest.MonkeyPa
     assert look_up(home, ["x", "d", "b", "a", "c"], through=3) == [None, 40, 20, 10, 30]
 
 
-def test_runs_are_merged_so_that_they_stay_few(home: Home) -> None:
-    """Two hundred batches, and never more runs than are looked through; all ids are known with their batch."""
+@pytest.mark.parametrize("part_rows", [5, 2_000_000])
+def test_runs_are_merged_so_that_they_stay_few(home: Home, part_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred batches, and never more runs than are looked through; all ids are known with their batch, in
+    however many parts a run is.
+    """
+    monkeypatch.setattr(id_index, "PART_ROWS", part_rows)
     most = 0
     for number in range(1, 201):
         append(home, number, [f"e{number}-{n}" for n in range(number % 7 + 1)])
@@ -149,8 +154,8 @@ def test_runs_are_merged_so_that_they_stay_few(home: Home) -> None:
     asked = [f"e{number}-0" for number in range(1, 201)]
     assert look_up(home, asked, through=200) == list(range(1, 201))
     assert look_up(home, asked, through=150, void=(7,))[5:8] == [6, None, 8]
-    sizes = [len(run.id_hash) for run in home.ids._runs()]
-    assert all(size * 2 > sum(sizes[place + 1 :]) for place, size in enumerate(sizes[:3])), sizes
+    sizes = [run.rows for run in home.ids._runs()]
+    assert all(size * 2 > sum(sizes[place + 1 :]) for place, size in enumerate(sizes[:2])), sizes
 
 
 @pytest.mark.parametrize("harm", ["gone", "one gone", "damaged", "cut short", "hashed otherwise"])

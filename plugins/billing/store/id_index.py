@@ -8,11 +8,13 @@ point. The table is the truth: runs that are missing, damaged, or of another tab
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +30,13 @@ Int64s = npt.NDArray[np.int64]
 
 RUNS_MAX = 8
 """So many runs are looked through one by one; then the newest are merged."""
-_ROWS_MADE_AT_ONCE = 20_000_000
+PART_ROWS = 2_000_000
+"""So many ids of a run are looked at, or merged, at a time: what is held in memory does not grow with the history."""
+_ROWS_MADE_AT_ONCE = 10_000_000
+_HASH_MAX = 2**64 - 1
 _PROBE = b"probe"
 _SCHEMA = pa.schema(
-    [pa.field("id_hash", pa.uint64(), nullable=False), pa.field("batch_no", pa.int64(), nullable=False)]
+    [pa.field("id_hash", pa.uint64(), nullable=False), pa.field("batch_no", pa.int32(), nullable=False)]
 )
 
 _MADE_AGAIN = """
@@ -59,18 +64,58 @@ def hash_text(values: pa.Array) -> Int64s:
     return pd.util.hash_array(values.to_numpy(zero_copy_only=False).astype(object), categorize=False).view(np.int64)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+Hashes = npt.NDArray[np.uint64]
+Batches = npt.NDArray[np.int32]
+Part = tuple[Hashes, Batches]
+"""Hashes in order, and the batch of each; shapes (ids,)."""
+
+
 class _Run:
-    """The ids of the batches ``first`` to ``last``: hashes in order (uint64), and the batch of each. Shapes (ids,)."""
+    """The ids of the batches ``first`` to ``last``, in a file that is mapped into memory: parts, in order of their
+    hashes.
+    """
 
-    first: int
-    last: int
-    id_hash: npt.NDArray[np.uint64]
-    batch_no: Int64s
+    def __init__(self, path: Path) -> None:
+        """Raises ``ArrowInvalid``, ``OSError`` or ``ValueError`` for what is not such a file."""
+        self.path = path
+        self.first, self.last = (int(part) for part in path.stem.split("-")[1:])
+        with path.open("rb") as file:
+            self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        reader = pa.ipc.open_file(pa.py_buffer(self._mapped))
+        if reader.schema != _SCHEMA or (reader.schema.metadata or {}).get(_PROBE) != _probe():
+            raise ValueError("made by another engine, or by another version")
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        self._parts: list[Part] = [
+            (one["id_hash"].to_numpy(), one["batch_no"].to_numpy()) for one in batches if len(one)
+        ]
+        self.rows = sum(len(id_hash) for id_hash, _ in self._parts)
 
-    @property
-    def name(self) -> str:
-        return f"run-{self.first:012d}-{self.last:012d}.arrow"
+    def find(self, asked: Hashes) -> Iterator[tuple[Int64s, Batches]]:
+        """Places of hashes (in order) that are here, and the batch of each; one that is here twice is told twice."""
+        for id_hash, batch_no in self._parts:
+            low, high = np.searchsorted(asked, id_hash[0]), np.searchsorted(asked, id_hash[-1], side="right")
+            mine = asked[low:high]
+            first = np.searchsorted(id_hash, mine)
+            hit = np.flatnonzero(id_hash[np.minimum(first, len(id_hash) - 1)] == mine)
+            count = np.searchsorted(id_hash, mine[hit], side="right") - first[hit]
+            within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+            yield np.repeat(hit + low, count), batch_no[np.repeat(first[hit], count) + within]
+            self._let_go()
+
+    def between(self, low: int, high: int) -> list[Part]:
+        """The ids whose hash is in ``[low, high)``."""
+        found: list[Part] = []
+        for id_hash, batch_no in self._parts:
+            if low <= int(id_hash[-1]) and int(id_hash[0]) < high:
+                begin = np.searchsorted(id_hash, np.uint64(low))
+                end = len(id_hash) if high > _HASH_MAX else np.searchsorted(id_hash, np.uint64(high))
+                found.append((id_hash[begin:end].copy(), batch_no[begin:end].copy()))
+        self._let_go()
+        return found
+
+    def _let_go(self) -> None:
+        """Pages that were read are the system's to keep, not this process's."""
+        self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class IdIndex:
@@ -89,8 +134,8 @@ class IdIndex:
             self._up_to_date()
         else:
             hashes = np.sort(_hashes(event_ids))
-            numbers = np.full(len(hashes), batch_no, dtype=np.int64)
-            self._write(_run(runs[-1].last + 1 if runs else 1, batch_no, hashes, numbers))
+            part = hashes, np.full(len(hashes), batch_no, dtype=np.int32)
+            self._write(runs[-1].last + 1 if runs else 1, batch_no, [part])
         self._merge()
 
     def look_up(self, batches: CommittedBatches, event_ids: pa.Array) -> KnownIds:
@@ -103,19 +148,12 @@ class IdIndex:
             known[place], content[place] = True, found
         return KnownIds(known=known, content_hash=content)
 
-    def _found(self, batches: CommittedBatches, asked: npt.NDArray[np.uint64]) -> tuple[Int64s, Int64s]:
+    def _found(self, batches: CommittedBatches, asked: Hashes) -> tuple[Int64s, Int64s]:
         """Places of ids whose hash is in a run, and the batch that it came in; an id may be found more than once."""
         order = np.argsort(asked)
-        ordered = asked[order]
-        places, numbers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for run in self._up_to_date():
-            first = np.searchsorted(run.id_hash, ordered)
-            hit = np.flatnonzero(run.id_hash[np.minimum(first, len(run.id_hash) - 1)] == ordered)
-            count = np.searchsorted(run.id_hash, ordered[hit], side="right") - first[hit]
-            within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-            places.append(np.repeat(order[hit], count))
-            numbers.append(run.batch_no[np.repeat(first[hit], count) + within])
-        place, batch_no = np.concatenate(places), np.concatenate(numbers)
+        found = [one for run in self._up_to_date() for one in run.find(asked[order])]
+        place = order[np.concatenate([np.zeros(0, np.int64), *(place for place, _ in found)])]
+        batch_no = np.concatenate([np.zeros(0, np.int32), *(numbers for _, numbers in found)]).astype(np.int64)
         counts = (batch_no <= batches.through) & ~np.isin(batch_no, batches.void)
         return place[counts], batch_no[counts]
 
@@ -151,50 +189,45 @@ class IdIndex:
         if newest <= covered:  # they are of another table: it was restored from a backup
             self._drop_all(runs)
             covered = 0
-        for run in self._made_again(covered + 1, newest):
-            self._write(run)
+        for first, last, part in self._made_again(covered + 1, newest):
+            self._write(first, last, [part])
         return self._runs()
 
     def _runs(self) -> list[_Run]:
         """Runs that can be read, without those that another one holds and without all after a gap."""
-        names = sorted(path.name for path in self._folder.glob("run-*.arrow"))
-        found = [run for name in names if (run := self._open(name)) is not None]
-        self._opened = {run.name: run for run in found}
+        paths = sorted(self._folder.glob("run-*.arrow"))
+        found = [run for path in paths if (run := self._open(path)) is not None]
+        self._opened = {run.path.name: run for run in found}
         runs: list[_Run] = []
         for run in sorted(found, key=lambda run: (run.first, -run.last)):
             if run.first == (runs[-1].last + 1 if runs else 1):
                 runs.append(run)
         return runs
 
-    def _open(self, name: str) -> _Run | None:
-        if name in self._opened:
-            return self._opened[name]
+    def _open(self, path: Path) -> _Run | None:
+        if path.name in self._opened:
+            return self._opened[path.name]
         try:
-            with pa.memory_map(str(self._folder / name)) as source, pa.ipc.open_file(source) as file:
-                table = file.read_all()
-        except (pa.ArrowInvalid, OSError):  # damaged, or merged into another meanwhile
+            return _Run(path)
+        except (pa.ArrowInvalid, OSError, ValueError):  # damaged, or merged into another meanwhile
             return None
-        if (table.schema.metadata or {}).get(_PROBE) != _probe() or table.column_names != _SCHEMA.names:
-            return None
-        first, last = (int(part) for part in name.removesuffix(".arrow").split("-")[1:])
-        table = table.combine_chunks()
-        return _run(first, last, table["id_hash"].to_numpy(), table["batch_no"].to_numpy())
 
-    def _write(self, run: _Run) -> None:
+    def _write(self, first: int, last: int, parts: Iterable[Part]) -> None:
         """Keep a run: all of it or nothing."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        schema = _SCHEMA.with_metadata({_PROBE: _probe()})
-        table = pa.table([pa.array(run.id_hash), pa.array(run.batch_no)], schema=schema)
+        schema, name = _SCHEMA.with_metadata({_PROBE: _probe()}), f"run-{first:012d}-{last:012d}.arrow"
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".new-", delete=False) as writer:
             try:
                 with pa.ipc.new_file(writer, schema) as file:
-                    file.write_table(table, max_chunksize=max(table.num_rows, 1))
+                    for id_hash, batch_no in parts:
+                        columns = [pa.array(id_hash), pa.array(batch_no)]
+                        file.write_table(pa.table(columns, schema=schema), max_chunksize=PART_ROWS)
                 writer.flush()
                 os.fsync(writer.fileno())
-                Path(writer.name).replace(self._folder / run.name)
+                Path(writer.name).replace(self._folder / name)
             finally:
                 Path(writer.name).unlink(missing_ok=True)
-        self._opened.pop(run.name, None)
+        self._opened.pop(name, None)
 
     def _drop_all(self, runs: list[_Run]) -> None:
         for run in runs:
@@ -202,8 +235,8 @@ class IdIndex:
         runs.clear()
 
     def _drop(self, run: _Run) -> None:
-        (self._folder / run.name).unlink(missing_ok=True)
-        self._opened.pop(run.name, None)
+        run.path.unlink(missing_ok=True)
+        self._opened.pop(run.path.name, None)
 
     def _merge(self) -> None:
         """Where there are many runs, merge the newest into one, so that each is larger than all after it together.
@@ -216,18 +249,15 @@ class IdIndex:
                 self._drop(run)
         if len(runs) <= RUNS_MAX:
             return
-        after = np.cumsum([len(run.id_hash) for run in reversed(runs)])[::-1]
-        low = next(n for n, run in enumerate(runs) if n == len(runs) - 2 or len(run.id_hash) < after[n + 1])
+        after = np.cumsum([run.rows for run in reversed(runs)])[::-1]
+        low = next(n for n, run in enumerate(runs) if n == len(runs) - 2 or run.rows < after[n + 1])
         merged = runs[low:]
-        id_hash = np.concatenate([run.id_hash for run in merged])
-        order = np.argsort(id_hash, kind="stable")
-        batch_no = np.concatenate([run.batch_no for run in merged])[order]
-        self._write(_run(merged[0].first, merged[-1].last, id_hash[order], batch_no))
+        self._write(merged[0].first, merged[-1].last, _in_order(merged))
         for run in merged:
             self._drop(run)
 
-    def _made_again(self, first: int, last: int) -> Iterator[_Run]:
-        """Runs of the ids that the usage table has in these batches."""
+    def _made_again(self, first: int, last: int) -> Iterator[tuple[int, int, Part]]:
+        """Batches, and the ids that the usage table has in these."""
         if last < first:
             return
         with engine() as connection:
@@ -235,15 +265,23 @@ class IdIndex:
             counts = connection.execute(_COUNTS.format(usage=usage, first=first, last=last)).fetchall()
             for low, high in _stretches(counts, first, last):
                 rows = connection.execute(_MADE_AGAIN.format(usage=usage, first=low, last=high)).fetchnumpy()
-                yield _run(low, high, np.asarray(rows["id_hash"]), np.asarray(rows["batch_no"]))
+                yield low, high, (np.asarray(rows["id_hash"]), np.asarray(rows["batch_no"]).astype(np.int32))
 
 
 def _ids_in(runs: Sequence[_Run]) -> int:
-    return sum(len(run.id_hash) for run in runs)
+    return sum(run.rows for run in runs)
 
 
-def _run(first: int, last: int, id_hash: npt.NDArray[np.uint64], batch_no: Int64s) -> _Run:
-    return _Run(first=first, last=last, id_hash=id_hash, batch_no=batch_no)
+def _in_order(runs: Sequence[_Run]) -> Iterator[Part]:
+    """All ids of some runs, a slice of the hashes at a time: they are spread evenly."""
+    slices = -(-_ids_in(runs) // PART_ROWS) or 1
+    edges = [number * (_HASH_MAX + 1) // slices for number in range(slices + 1)]
+    for low, high in pairwise(edges):
+        parts = [part for run in runs for part in run.between(low, high)]
+        if parts:
+            id_hash = np.concatenate([one for one, _ in parts])
+            order = np.argsort(id_hash, kind="stable")
+            yield id_hash[order], np.concatenate([one for _, one in parts])[order]
 
 
 def _stretches(counts: Sequence[tuple[int, int]], first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -257,7 +295,7 @@ def _stretches(counts: Sequence[tuple[int, int]], first: int, last: int) -> Iter
     yield first, last
 
 
-def _hashes(event_ids: pa.Array) -> npt.NDArray[np.uint64]:
+def _hashes(event_ids: pa.Array) -> Hashes:
     """A hash of each id, the same for as long as ``_probe`` is."""
     with engine() as connection:
         connection.register("asked", pa.table({"event_id": event_ids}))
