@@ -6,13 +6,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import duckdb
 
 MEMORY_MB = 512
 THREADS = 2
+_ENGINES: dict[int, duckdb.DuckDBPyConnection] = {}
 
 
 @contextmanager
@@ -26,11 +26,14 @@ def engine(memory_mb: int = MEMORY_MB) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@lru_cache(maxsize=1)
 def _of_process(pid: int) -> duckdb.DuckDBPyConnection:
-    """The engine of this process; a forked one makes its own, since threads are not forked."""
-    made = duckdb.connect()
-    made.execute(f"set global threads = {THREADS}")
-    made.execute("set global preserve_insertion_order = false")
-    made.execute("set global temp_directory = ?", [str(Path(tempfile.gettempdir()) / f"billing-engine-{pid}")])
-    return made
+    """The engine of this process. A forked one makes its own and leaves the other alone: threads are not forked, and
+    closing it would wait for them.
+    """
+    if pid not in _ENGINES:
+        made = duckdb.connect()
+        made.execute(f"set global threads = {THREADS}")
+        made.execute("set global preserve_insertion_order = false")
+        made.execute("set global temp_directory = ?", [str(Path(tempfile.gettempdir()) / f"billing-engine-{pid}")])
+        _ENGINES[pid] = made
+    return _ENGINES[pid]
