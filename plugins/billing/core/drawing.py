@@ -112,7 +112,11 @@ class Drawing:
         if not order_can_matter(demands, now):
             return draw_span(demands, now)
         stream, drawn = self._done.stream, list[Drawn]()
+        left = {demand._replace(units=0): demand.units for demand in demands}
         for low, high in self._runs(rows):
+            rest = [demand._replace(units=units) for demand, units in left.items() if units]
+            if not order_can_matter(rest, now):
+                return drawn + draw_span(rest, now)
             mine = self._in_order(place, at_us, low, high)
             summed = _summed(mine)
             if not order_can_matter(summed, now):
@@ -120,6 +124,8 @@ class Drawing:
             elif stream.summed[low:high].any():
                 self.unsettled += self._cuts.segments_at(stream.team[low : low + 1], stream.occurred_us[low : low + 1])
             drawn += draw_span(mine, now)
+            for demand in summed:
+                left[demand._replace(units=0)] -= demand.units
         return drawn
 
     def _runs(self, rows: slice) -> Iterator[tuple[int, int]]:
