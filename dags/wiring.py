@@ -38,12 +38,13 @@ def home_and_settings() -> Iterator[Any]:
     """The home, checked, and the settings. A refusal fails the task at once: trying again would be refused again. A
     source that cannot be reached is tried again.
     """
+    from billing import connections
     from billing.core.errors import BillingError, SourceUnavailable
     from billing.settings import Settings
     from billing.steps.homes import home_at
 
     settings = Settings.read()
-    home = home_at(settings.home, settings.database_url)
+    home = home_at(settings.home, settings.database_url, settings.lake, connections)
     try:
         home.check()
         yield home, settings

@@ -8,9 +8,14 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from zlib import crc32
@@ -116,6 +121,53 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
         return None
     make: Callable[[], str] = request.getfixturevalue("postgres_url")
     return make()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The URL of an S3 API that takes any keys. In a process of its own: deltalake may wait for an answer while it lets
+    no other thread run.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait_for(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(600):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing listens at {port}")
+
+
+@pytest.fixture(scope="session")
+def s3_bucket(s3_endpoint: str) -> Callable[[], tuple[str, dict[str, str]]]:
+    """Each call makes a bucket, and gives its URL and what opens it, named as the lake takes it."""
+    import boto3
+
+    given = {
+        "aws_access_key_id": "testing",
+        "aws_secret_access_key": "hush/hush",
+        "aws_region": "eu-central-1",
+        "aws_endpoint_url": s3_endpoint,
+    }
+    named = {name.replace("aws_region", "region_name").replace("aws_e", "e"): value for name, value in given.items()}
+    client, numbers = boto3.client("s3", **named), itertools.count(1)
+
+    def make() -> tuple[str, dict[str, str]]:
+        name = f"bucket-{next(numbers)}"
+        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": given["aws_region"]})
+        return f"s3://{name}", dict(given)
+
+    return make
 
 
 def _server(folder: Path):  # type: ignore[no-untyped-def]  # the wheel has no types

@@ -176,6 +176,54 @@ def test_a_scheme_without_a_provider_is_said(monkeypatch: pytest.MonkeyPatch, en
         connections.storage("bucket_keys", "nosuch://usage/drop")
 
 
+# --- the lake
+
+
+def test_a_connection_of_type_aws_opens_a_lake(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    define(monkeypatch, "bucket_keys", **aws(endpoint))
+    given = connections.object_store("bucket_keys")
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": PASSWORD}
+    assert given() == {**keys, "aws_region": "eu-central-1", "aws_endpoint_url": endpoint}
+    assert PASSWORD not in repr(given)
+    define(monkeypatch, "session", conn_type="aws", login="a", password="b", extra={"aws_session_token": "c"})
+    assert connections.object_store("session")()["aws_session_token"] == "c"
+    assert "aws_endpoint_url" not in connections.object_store("session")()
+
+
+def test_keys_of_a_role_are_those_that_are_valid_when_they_are_used(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    """They are replaced a quarter of an hour before they end: those that last so long, at each use."""
+    services = {name: {"endpoint_url": endpoint} for name in ("s3", "sts")}
+    role = {"role_arn": "arn:aws:iam::123456789012:role/lake", "region_name": "eu-central-1"}
+    for seconds, is_kept in ((3600, True), (900, False)):
+        extra = {"service_config": services, **role, "assume_role_kwargs": {"DurationSeconds": seconds}}
+        define(monkeypatch, "bucket_keys", conn_type="aws", login="testing", password=PASSWORD, extra=extra)
+        given = connections.object_store("bucket_keys")
+        first, second = given(), given()
+        assert first["aws_session_token"] and first["aws_access_key_id"] != "testing"
+        assert first["aws_endpoint_url"] == endpoint
+        assert (first == second) is is_kept
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (None, "AIRFLOW_CONN_BUCKET_KEYS"),
+        ({"conn_type": "postgres", **SERVER}, "'bucket_keys' gives no keys of an S3 API; make it of the type aws"),
+    ],
+)
+def test_a_connection_that_opens_no_lake_is_said(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, object] | None, says: str
+) -> None:
+    if fields is not None:
+        define(monkeypatch, "bucket_keys", **fields)
+    given = connections.object_store("bucket_keys")
+    with pytest.raises(BillingError, match=says) as caught:
+        given()
+    assert PASSWORD not in str(caught.value)
+
+
 # --- settings to sources
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from billing.core.errors import UsageError
-from billing.settings import ReferenceSettings, Settings, SourceSettings
+from billing.settings import LakeSettings, ReferenceSettings, Settings, SourceSettings
 
 ROOT = Path(__file__).parents[1]
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -146,6 +146,18 @@ def test_sources_are_in_the_order_of_their_names(tmp_path: Path) -> None:
         settings.source("d")
 
 
+# --- the lake
+
+
+def test_the_lake_is_in_the_home_or_where_its_table_says(tmp_path: Path) -> None:
+    assert read(tmp_path).lake is None
+    for toml, lake in (
+        ('location = "s3://bucket/billing/acme/"\nconnection = "keys"', ("s3://bucket/billing/acme", "keys")),
+        ('location = "s3://bucket"', ("s3://bucket", "")),
+    ):
+        assert read(tmp_path, f"[lake]\n{toml}").lake == LakeSettings(location=lake[0], connection=lake[1])
+
+
 # --- reference and expectations
 
 
@@ -172,7 +184,7 @@ PASSWORD = "holds a password; define an Airflow connection"
     [
         (
             "colour = 1",
-            "'colour' is not a setting; there are: database_url, templates, theme, sources, reference, expectations.",
+            "'colour' is not a setting; there are: database_url, templates, theme, sources, reference, lake, expectat",
         ),
         ("templates = 1", "'templates' is a text; write it in quotes."),
         ("= 1", "Invalid"),
@@ -180,6 +192,10 @@ PASSWORD = "holds a password; define an Airflow connection"
         ("[sources]\na = 1", "[sources] 'a' is a table; write it as [sources.a]."),
         ('[sources."a/b"]\nkind = "files"', "[sources] 'a/b' is no name of a source; use letters"),
         ('[sources.".a"]\nkind = "files"', "[sources] '.a' is no name of a source"),
+        ("[lake]\nurl = 1", "[lake] 'url' is not a setting; there are: location, connection."),
+        ("[lake]", "[lake] 'location' is an S3 API's bucket, and a prefix if you like:"),
+        ('[lake]\nlocation = "/mnt/lake"', "[lake] 'location' is an S3 API's bucket"),
+        ('[lake]\nlocation = "s3://key:secret@bucket/x"', "[lake] 'location' is an S3 API's bucket"),
         ("[sources.a]", "[sources.a] 'kind' is one of files, sql; it is missing."),
         ('[sources.a]\nkind = "csv"', "[sources.a] 'kind' is one of files, sql, not 'csv'."),
         (FILES, "[sources.a] 'location' is missing; give a folder, or a URL"),

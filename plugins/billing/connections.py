@@ -8,6 +8,7 @@ This module is what ``intake/sources/opening.py`` calls a resolver. No password 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,52 @@ def storage(conn_id: str, url: str) -> AbstractFileSystem:
             f"({type(error).__name__}): install Airflow's provider for {scheme} with fsspec's library for it, and see "
             "that the connection is of its type."
         ) from None
+
+
+def object_store(conn_id: str) -> Callable[[], dict[str, str]]:
+    """What opens an S3 API with all that a connection of the type aws says (keys, roles, region, endpoint), named as in
+    ``store/lake_storage.py``. It is called for each use, since a role's keys are replaced; the first call resolves the
+    connection.
+
+    That raises ``UsageError`` where it is not defined or gives no keys, or Airflow's provider is not installed.
+    """
+    session: list[Any] = []
+
+    def given() -> dict[str, str]:
+        if not session:
+            session.append(_aws(conn_id))
+        credentials, region, endpoint = session[0]
+        keys = credentials.get_frozen_credentials()
+        named = {
+            "aws_access_key_id": keys.access_key,
+            "aws_secret_access_key": keys.secret_key,
+            "aws_session_token": keys.token,
+            "aws_region": region,
+            "aws_endpoint_url": endpoint,
+        }
+        return {name: value for name, value in named.items() if value}
+
+    return given
+
+
+def _aws(conn_id: str) -> tuple[Any, str | None, str | None]:
+    """Credentials that renew themselves, the region, and the endpoint of S3 where it is not Amazon's."""
+    wrong = f"The connection {conn_id!r} gives no keys of an S3 API; make it of the type aws, with keys or a role."
+    if _connection(conn_id).conn_type != "aws":
+        raise UsageError(wrong)
+    try:
+        with _airflow():
+            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+            hook = S3Hook(aws_conn_id=conn_id)
+            session = hook.get_session()
+            endpoint = hook.conn_config.get_service_endpoint_url(service_name="s3")
+    except ImportError:
+        raise UsageError("The lake on S3 needs Airflow's provider for it: pip install 'carryover[s3]'.") from None
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise UsageError(wrong)
+    return credentials, session.region_name, endpoint
 
 
 def _connection(conn_id: str) -> Any:

@@ -30,6 +30,11 @@ it. It may also say where usage and reference data come from, and numbers for wh
     connection = "app_db"
     queries = "reference"                # default: the shipped sql/extract/reference
 
+    [lake]                               # the usage table on an S3 API; without, it is in the home
+    location = "s3://bucket/prefix"
+    connection = "lake_bucket"           # an Airflow connection of the type aws; without, what the environment gives.
+                                         # All the rest of a home stays in its folder, which workers share
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -92,10 +97,21 @@ class ReferenceSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LakeSettings:
+    """The usage table on an S3 API: ``location`` is ``s3://bucket/prefix``. ``connection``: the id of an Airflow
+    connection; blank where the environment opens it.
+    """
+
+    location: str
+    connection: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
-    ``reference`` is None where reference data comes from files. ``expectations``: numbers by name, as they were given.
+    ``reference`` is None where reference data comes from files, ``lake`` where the usage table is in the home.
+    ``expectations``: numbers by name, as they were given.
     """
 
     home: Path
@@ -107,6 +123,7 @@ class Settings:
     sql: Path
     sources: tuple[SourceSettings, ...]
     reference: ReferenceSettings | None
+    lake: LakeSettings | None
     expectations: Mapping[str, float]
 
     @classmethod
@@ -117,7 +134,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        file.only(("database_url", "templates", "theme", "sources", "reference", "expectations"))
+        file.only(("database_url", "templates", "theme", "sources", "reference", "lake", "expectations"))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
         templates = os.environ.get("BILLING_TEMPLATES") or file.text("templates")
@@ -131,6 +148,7 @@ class Settings:
             sql=sql,
             sources=_sources(file.table("sources"), drop_folder, sql),
             reference=_reference(file.table("reference"), sql),
+            lake=_lake(file.table("lake")),
             expectations=_numbers(file.table("expectations")),
         )
 
@@ -227,6 +245,19 @@ def _reference(table: _Table | None, sql: Path) -> ReferenceSettings | None:
     return ReferenceSettings(
         connection=connection, url=url, queries=table.path("queries") or sql / "extract" / "reference"
     )
+
+
+def _lake(table: _Table | None) -> LakeSettings | None:
+    if table is None:
+        return None
+    table.only(("location", "connection"))
+    location = table.text("location").rstrip("/")
+    if not re.fullmatch(r"s3://[^/@?]+(/[^?]+)?", location):
+        raise table.wrong(
+            "location",
+            'is an S3 API\'s bucket, and a prefix if you like: "s3://bucket/prefix"; keys are of a connection',
+        )
+    return LakeSettings(location=location, connection=table.text("connection"))
 
 
 def _numbers(table: _Table | None) -> Mapping[str, float]:

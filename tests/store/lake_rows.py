@@ -9,6 +9,7 @@ import pyarrow as pa
 from billing.core.instants import parse_instant_us
 from billing.store.home import Home
 from billing.store.lake import CommittedBatches
+from billing.store.lake_storage import ObjectStorage
 
 NOON_US = parse_instant_us("2026-07-15T12:00:00Z")
 
@@ -47,6 +48,15 @@ def append(home: Home, batch_no: int, ids: Sequence[str], *, team_id: str = "t1"
     """Put a batch into the lake, events and ids, as an ingest does before the database says that it counts."""
     home.usage.append(batch_no, events(ids, team_id=team_id, occurred_us=occurred_us, content_hash=batch_no))
     home.ids.append(batch_no, pa.array(ids, pa.string()))
+
+
+def same_home(home: Home) -> Home:
+    """The same home, as another process opens it."""
+    storage = home.usage.lake.storage
+    if not isinstance(storage, ObjectStorage):
+        return Home.at(home.folder)
+    lake = ObjectStorage(url=storage.url.removesuffix("/usage"), credentials=storage.credentials)
+    return Home.at(home.folder, None, lake)
 
 
 def usage_ids(home: Home, batches: CommittedBatches) -> list[str]:

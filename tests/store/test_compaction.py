@@ -131,7 +131,7 @@ def test_months_and_shards_stay_apart(home: Home) -> None:
 
 def test_files_that_are_full_stay_and_each_spans_few_batches(home: Home) -> None:
     """Day by day: readers leave out files by the batches and instants that are in them."""
-    lake, file_bytes, full = home.usage.lake, 60_000, set[str]()
+    lake, file_bytes, full = home.usage.lake, 40_000, set[str]()
     for day in range(6):
         fill(home, *range(10 * day + 1, 10 * day + 11), size=300)
         lake.compact(file_bytes=file_bytes)
@@ -198,7 +198,7 @@ def table_of(*files: tuple[int, int, int, int], shard: int = 0) -> pa.Table:
 def planned(*files: tuple[int, int, int, int]) -> list[tuple[int, int, int]]:
     """First and last batch and the number of files of each piece; a file is full at 100 bytes."""
     found = pieces(table_of(*files), ("month", "shard"), file_bytes=100)
-    return [(piece.first, piece.last, len(piece.paths)) for piece in found]
+    return [(piece.first, piece.last, len(piece.files)) for piece in found]
 
 
 def test_files_are_filled_up_in_the_order_of_their_batches() -> None:
@@ -228,8 +228,8 @@ def test_a_piece_never_touches_a_batch_of_another_file() -> None:
         files = [(n, n + draw.randint(0, spread), draw.choice((1, 5, 20, 60)), draw.randint(0, 1)) for n in firsts]
         table = table_of(*files)
         for piece in pieces(table, ("month", "shard"), file_bytes=100):
-            assert len(piece.paths) > 1 and piece.rows == len(piece.paths)
-            others = [file for n, file in enumerate(files) if f"{n:04d}" not in piece.paths]
+            assert len(piece.files) > 1 and piece.rows == len(piece.files)
+            others = [file for n, file in enumerate(files) if f"{n:04d}" not in piece.files]
             mine = [file for file in others if file[3] == piece.partition["shard"]]
             assert not [file for file in mine if file[0] <= piece.last and file[1] >= piece.first]
             assert piece.size_bytes <= 100
@@ -417,7 +417,7 @@ class Disturbed(LakeTable):
     """Somebody else appends batch 6, just before the files of batches 1 to 12 but 6 are put together."""
 
     def _put_together(self, table: DeltaTable, piece: Piece, file_bytes: int) -> DeltaTable:
-        other = UsageTable(self._location)
+        other = UsageTable(Path(self.storage.uri))
         if not other.lake.has_batch(6):
             other.append(6, events(["six"]))
         return super()._put_together(table, piece, file_bytes)

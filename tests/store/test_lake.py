@@ -11,15 +11,20 @@ from billing.core.errors import ConservationBroken
 from billing.core.instants import DAY_US
 from billing.store.home import Home
 from billing.store.lake import CommittedBatches
+from billing.store.lake_storage import ObjectStorage
 from billing.store.usage_table import SHARDS, shard_of
 
-from .lake_rows import NOON_US, append, events, usage_ids
+from .lake_rows import NOON_US, append, events, same_home, usage_ids
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """The lake is the same beside any database: one is enough."""
-    made = Home.at(tmp_path / "home")
+@pytest.fixture(params=["folder", "objects"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    """The lake is the same beside any database: one is enough. It may lie on an S3 API."""
+    lake = None
+    if request.param == "objects":
+        url, given = request.getfixturevalue("s3_bucket")()
+        lake = ObjectStorage(url=f"{url}/home", credentials=lambda: given)
+    made = Home.at(tmp_path / "home", None, lake)
     made.create()
     return made
 
@@ -92,7 +97,7 @@ def test_a_table_is_made_once(home: Home) -> None:
 
 def test_what_another_process_appends_is_seen_at_once(home: Home) -> None:
     """Tables are opened once and kept: a number that somebody else has used meanwhile must still be refused."""
-    other = Home.at(home.folder)
+    other = same_home(home)
     assert usage_ids(home, all_through(9)) == usage_ids(other, all_through(9)) == []
     for number in range(1, 13):
         writer, reader = (home, other) if number % 2 else (other, home)

@@ -68,10 +68,11 @@ def log_as(form: LogFormat) -> None:
 
 @contextmanager
 def opened_home(context: typer.Context, *, check: bool = True) -> Iterator[tuple[Home, Settings]]:
+    from billing import connections
     from billing.steps.homes import home_at
 
     settings = Settings.read(*context.obj)
-    home = home_at(settings.home, settings.database_url)
+    home = home_at(settings.home, settings.database_url, settings.lake, connections)
     try:
         if check:
             home.check()

@@ -20,15 +20,20 @@ class Piece:
     """Data files to be written as one. In their partition, they hold batches ``first`` to ``last``, and no other file
     holds any of these.
 
-    ``partition``: the value of each partition column. ``paths``: ascending by batches. ``rows``: of all together.
+    ``partition``: the value of each partition column. ``files``: bytes by path, ascending by batches. ``rows``: of all
+    together.
     """
 
     partition: Mapping[str, str | int]
     first: int
     last: int
-    paths: tuple[str, ...]
+    files: Mapping[str, int]
     rows: int
-    size_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(self.files.values())
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -64,9 +69,8 @@ def _single(partition: Mapping[str, str | int], row: Mapping[str, Any]) -> Piece
         partition=partition,
         first=row["min.batch_no"],
         last=row["max.batch_no"],
-        paths=(row["path"],),
+        files={row["path"]: row["size_bytes"]},
         rows=row["num_records"],
-        size_bytes=row["size_bytes"],
     )
 
 
@@ -99,7 +103,7 @@ def _filled_up(apart: Iterable[Piece], file_bytes: int) -> Iterator[Piece]:
 
 
 def _several(parts: Sequence[Piece]) -> Iterator[Piece]:
-    if sum(len(part.paths) for part in parts) > 1:
+    if sum(len(part.files) for part in parts) > 1:
         yield _together(parts)
 
 
@@ -108,7 +112,6 @@ def _together(parts: Sequence[Piece]) -> Piece:
         partition=parts[0].partition,
         first=parts[0].first,
         last=max(part.last for part in parts),
-        paths=tuple(path for part in parts for path in part.paths),
+        files={path: size for part in parts for path, size in part.files.items()},
         rows=sum(part.rows for part in parts),
-        size_bytes=sum(part.size_bytes for part in parts),
     )

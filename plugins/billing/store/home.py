@@ -1,4 +1,9 @@
-"""A home: where one seller's billing is kept: database, lake, archive and documents, opened together."""
+"""A home: where one seller's billing is kept: database, lake, archive and documents, opened together.
+
+The database may be elsewhere (a URL), and so may the usage table (an S3 API). All the rest lies in the home's folder:
+the archive of sources, documents with their bundles, checks, the index of ids, and SQLite's locks. Workers on several
+machines share that folder.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from billing.core.reference import Reference
 from billing.store.database import Database
 from billing.store.files import WriteOnce
 from billing.store.id_index import IdIndex
+from billing.store.lake_storage import ObjectStorage
 from billing.store.reference_history import read_reference
 from billing.store.usage_table import UsageTable
 
@@ -34,10 +40,12 @@ class Home:
     _owners: list[tuple[Reference, Owners]] = field(default_factory=list)
 
     @classmethod
-    def at(cls, folder: Path, database_url: str | None = None) -> Home:
-        """A home in ``folder``; its database is SQLite there unless a URL points elsewhere. Opens nothing yet."""
+    def at(cls, folder: Path, database_url: str | None = None, lake: ObjectStorage | None = None) -> Home:
+        """A home in ``folder``; its database is SQLite there unless a URL points elsewhere, and so is its usage table
+        unless object storage is given. Opens nothing yet.
+        """
         url = database_url or f"sqlite:///{folder.absolute() / 'billing.db'}"
-        usage = UsageTable(folder / "lake" / "usage")
+        usage = UsageTable(lake.below("usage") if lake else folder / "lake" / "usage")
         return cls(
             folder=folder,
             database=Database(url, folder / "locks"),
@@ -58,14 +66,19 @@ class Home:
 
     def check(self) -> None:
         """Raise ``StoreOutOfDate`` unless this version can work with what is there."""
+        self.check_database()
+        if not self.usage.lake.exists():
+            raise StoreOutOfDate(
+                f"There is no usage table in {self.usage.lake.storage.uri}. Where the home is new, run `billing init`; "
+                "where it is not, name the right home, see to [lake] in its billing.toml, or restore the table from a "
+                "backup."
+            )
+
+    def check_database(self) -> None:
+        """Raise ``StoreOutOfDate`` unless this version can work with the database; enough for who reads no usage."""
         if self.database.is_sqlite and not (self.folder / "billing.db").exists():
             raise StoreOutOfDate(f"There is no home in {self.folder}: run `billing --home {self.folder} init`.")
         self.database.check_version()
-        if not self.usage.lake.exists():
-            raise StoreOutOfDate(
-                f"There is no usage table in {self.folder / 'lake'}. Where the home is new, run `billing init`; where "
-                "it is not, name the right home, or restore its folder `lake` from a backup."
-            )
 
     def reference(self, load_no: int) -> Reference:
         """What was known at a load. A load never changes, so it is read once; the last few are kept."""

@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pa_fs
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from billing.core.errors import ConservationBroken
 from billing.store.compaction import FILE_BYTES, Piece, pieces
+from billing.store.lake_storage import ObjectStorage, dataset_of, storage_at
 
 _TRIES = 5
 _LEFTOVERS_KEPT = timedelta(days=1)
 _ROWS_AT_ONCE = 32 << 10
-# Compressed more than an append's, which is read for a day.
-_COMPACTED = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=128 << 10)
+_ROW_GROUP = 128 << 10
 # Two compactions at the same time exclude each other by its name; its version says nothing.
 _COMPACTION = Transaction("compaction", 1)
 
@@ -44,44 +44,66 @@ class CommittedBatches:
 class LakeTable:
     """One Delta table. Every row carries the number of the ingest batch that brought it."""
 
-    def __init__(self, location: Path, schema: pa.Schema, partition_by: Sequence[str]) -> None:
-        self._location = location
+    def __init__(
+        self,
+        location: Path | ObjectStorage,
+        schema: pa.Schema,
+        partition_by: Sequence[str],
+        *,
+        unlike: Sequence[str] = (),
+    ) -> None:
+        """``unlike``: columns whose values hardly ever repeat, which are not worth a dictionary."""
+        columns = {name: _column(schema.field(name).type) for name in unlike}
+        self._appending = WriterProperties(compression="SNAPPY", column_properties=columns)
+        # What is read for years is worth more work than what is read for a day.
+        self._compacting = WriterProperties(
+            compression="ZSTD", compression_level=3, max_row_group_size=_ROW_GROUP, column_properties=columns
+        )
+        self.storage = storage_at(location)
         self.schema = schema
         self._partition_by = list(partition_by)
         self._table: DeltaTable | None = None
+        self._options: dict[str, str] | None = None
         self._files: tuple[int, pa.Table] | None = None
 
     def create(self) -> None:
         """Make the table where it is not there yet."""
-        self._location.parent.mkdir(parents=True, exist_ok=True)
-        DeltaTable.create(str(self._location), self.schema, mode="ignore", partition_by=self._partition_by)
+        self.storage.prepare()
+        DeltaTable.create(
+            self.storage.uri,
+            self.schema,
+            mode="ignore",
+            partition_by=self._partition_by,
+            storage_options=self.storage.options(),
+        )
 
     def exists(self) -> bool:
         """Whether the table was made."""
-        return bool(DeltaTable.is_deltatable(str(self._location)))
+        return bool(DeltaTable.is_deltatable(self.storage.uri, self.storage.options()))
 
     def has_batch(self, batch_no: int) -> bool:
         """Whether rows of that batch were ever appended, whatever the database knows of it."""
         found: int | None = self._open().transaction_version(_application(batch_no))
         return found is not None
 
-    def append(self, batch_no: int, rows: pa.Table) -> None:
+    def append(self, batch_no: int, rows: pa.Table | Callable[[], pa.RecordBatchReader]) -> None:
         """Append one batch's rows in one commit. A batch that is there already is refused: a number is never used
-        twice.
+        twice. Rows that are many come from a reader, a new one each time that it is tried.
         """
         properties = CommitProperties(app_transactions=[Transaction(_application(batch_no), 1)])
         for left in reversed(range(_TRIES)):
             table = self._open()
             if table.transaction_version(_application(batch_no)) is not None:
                 raise ConservationBroken(
-                    f"Batch {batch_no} is in {self._location.name} already: run `billing usage reconcile`."
+                    f"Batch {batch_no} is in {self.storage.name} already: run `billing usage reconcile`."
                 )
             try:
                 write_deltalake(
                     table,
-                    rows.cast(self.schema),
+                    (rows() if callable(rows) else rows).cast(self.schema),
                     mode="append",
                     partition_by=self._partition_by,
+                    writer_properties=self._appending,
                     commit_properties=properties,
                 )
                 return
@@ -92,7 +114,7 @@ class LakeTable:
     def dataset(self) -> ds.Dataset:
         """The table as it is now, to read from: filters prune files by partition and statistics."""
         # Not by deltalake's own file system: its threads call Python, and abort the process where that is ending.
-        return self._open().to_pyarrow_dataset(filesystem=self._filesystem())
+        return self._open().to_pyarrow_dataset(filesystem=self.storage.files())
 
     def rows(self) -> int:
         """How many rows the table has, from its own statistics."""
@@ -129,8 +151,8 @@ class LakeTable:
 
         The columns are the schema's without those of the partition, which stand in ``files()``.
         """
-        named = [str(self._location / unquote(path)).replace("'", "''") for path in paths]
-        return "read_parquet([" + ", ".join(f"'{path}'" for path in named) + "], hive_partitioning = false)"
+        columns = [column for column in self.schema if column.name not in self._partition_by]
+        return self.storage.read_in(engine, self._sizes(paths), pa.schema(columns))
 
     def last_batch(self) -> int:
         """The largest batch number with rows here; 0 where there are none."""
@@ -178,7 +200,7 @@ class LakeTable:
         for path, written in before.items():
             # Half a file: it is written as NAME#1, which Delta's own listing of a folder leaves out.
             if "#" in path and written < now - _LEFTOVERS_KEPT:
-                self._filesystem().delete_file(path)
+                self.storage.files().delete_file(path)
         return len(before.keys() - self._stored().keys())
 
     def _pieces(self, table: DeltaTable, file_bytes: int) -> list[Piece]:
@@ -205,16 +227,16 @@ class LakeTable:
 
     def _rewrite(self, table: DeltaTable, piece: Piece) -> None:
         """Raises ``ConservationBroken`` where a piece has not as many rows as the table says: nothing is committed."""
-        rows, broken = 0, ""
+        rows, broken, reader = 0, "", self._reader(piece)
 
         def counted() -> Iterator[pa.RecordBatch]:
             nonlocal rows, broken
-            for batch in self._rows_of(piece):
+            for batch in reader:
                 rows += batch.num_rows
                 yield batch
             if rows != piece.rows:
                 broken = (
-                    f"{self._location.name}, {piece.predicate}: {rows} rows are in files that should hold {piece.rows}"
+                    f"{self.storage.name}, {piece.predicate}: {rows} rows are in files that should hold {piece.rows}"
                 )
                 raise ValueError(broken)  # breaks the writing off
 
@@ -226,7 +248,7 @@ class LakeTable:
                 predicate=piece.predicate,
                 partition_by=self._partition_by,
                 target_file_size=max(2 * piece.size_bytes, FILE_BYTES),
-                writer_properties=_COMPACTED,
+                writer_properties=self._compacting,
                 commit_properties=CommitProperties(app_transactions=[_COMPACTION]),
             )
         except DeltaError as error:
@@ -236,36 +258,43 @@ class LakeTable:
                 f"{broken}. Nothing was changed: restore the usage table's files from a backup."
             ) from error
 
-    def _rows_of(self, piece: Piece) -> Iterator[pa.RecordBatch]:
+    def _reader(self, piece: Piece) -> pa.RecordBatchReader:
         """The rows of a piece, file by file."""
-        storage, parquet, same = self._filesystem(), ds.ParquetFileFormat(), pc.scalar(True)
+        same = pc.scalar(True)
         for name, value in piece.partition.items():
             same &= pc.field(name) == pa.scalar(value, self.schema.field(name).type)
-        paths = map(unquote, piece.paths)
-        files = [parquet.make_fragment(path, filesystem=storage, partition_expression=same) for path in paths]
-        dataset = ds.FileSystemDataset(files, self.schema, parquet, storage)
-        yield from dataset.scanner(batch_size=_ROWS_AT_ONCE, fragment_readahead=2, batch_readahead=4).to_reader()
+        sizes = {unquote(path): size for path, size in piece.files.items()}
+        files = dataset_of(self.storage.files(), sizes, self.schema, same)
+        return files.scanner(batch_size=_ROWS_AT_ONCE, fragment_readahead=2, batch_readahead=4).to_reader()
 
-    def _filesystem(self) -> pa_fs.FileSystem:
-        """What the data files lie in, with their paths below the table."""
-        return pa_fs.SubTreeFileSystem(str(self._location), pa_fs.LocalFileSystem())
+    def _sizes(self, paths: Sequence[str]) -> dict[str, int | None]:
+        """The places of data files below the table, and their bytes where the table still names them."""
+        files = self.files()
+        known = dict(zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True))
+        return {unquote(path): known.get(path) for path in paths}
 
     def _stored(self) -> dict[str, datetime]:
         """When each data file that lies in storage was written, whether the table names it or not."""
-        everything = self._filesystem().get_file_info(pa_fs.FileSelector("", recursive=True))
+        everything = self.storage.files().get_file_info(pa_fs.FileSelector("", recursive=True))
         return {info.path: info.mtime for info in everything if info.is_file and not info.path.startswith("_")}
 
     def _opened(self) -> DeltaTable:
         """The table as it is now, and stays in this very object until that commits."""
-        return DeltaTable(str(self._location))
+        return DeltaTable(self.storage.uri, storage_options=self.storage.options())
 
     def _open(self) -> DeltaTable:
         """The table as it is now: read once, then only what was committed since."""
-        if self._table is None:
-            self._table = self._opened()
+        options = self.storage.options()
+        if self._table is None or options != self._options:  # keys of a role were replaced
+            self._table, self._options = self._opened(), options
         else:
             self._table.update_incremental()
         return self._table
+
+
+def _column(kind: pa.DataType) -> ColumnProperties:
+    is_number = pa.types.is_integer(kind) or pa.types.is_timestamp(kind)
+    return ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED" if is_number else "PLAIN")
 
 
 def _application(batch_no: int) -> str:

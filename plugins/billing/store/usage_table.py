@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
+from billing.store.lake_storage import ObjectStorage
 from billing.store.unbilled import Unbilled
 
 SHARDS = 8
@@ -51,8 +52,8 @@ class UsageTable:
     sources it stood; a second delivery is compared by ``content_hash``.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.lake = LakeTable(folder, SCHEMA, ("month", "shard"))
+    def __init__(self, place: Path | ObjectStorage) -> None:
+        self.lake = LakeTable(place, SCHEMA, ("month", "shard"))
 
     def append(self, batch_no: int, events: pa.Table) -> None:
         """Append accepted events (the schema's columns but ``batch_no``, ``month`` and ``shard``)."""

@@ -93,7 +93,7 @@ def _home() -> Iterator[Home]:
         settings = Settings.read()
         home = Home.at(settings.home, settings.database_url)
         try:
-            home.check()
+            home.check_database()
             yield home
         finally:
             home.close()
