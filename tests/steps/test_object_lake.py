@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,12 +81,17 @@ def run(*line: str) -> None:
     assert app(["--home", "home", *line], standalone_mode=False) in (None, 0)
 
 
-def test_the_command_finds_it_by_the_setting_and_an_airflow_connection(files: Path) -> None:
+def test_the_command_finds_it_by_the_setting_and_an_airflow_connection(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("init")
     run("reference", "load", "reference")
     run("usage", "ingest", "july.csv", "--now", "2026-08-02T00:00:00Z")
     run("cycles", "close", "--as-of", "2026-08-02T00:00:00Z", "--no-documents")
+    capsys.readouterr()
     run("usage", "compact", "--keep-days", "0")
+    said = r"1 files \((\d+) bytes\) are 1 \(\1 bytes\); 0 old ones deleted, in \d+\.\d s\."
+    assert re.fullmatch(said, capsys.readouterr().out.strip())
     run("export", "out")
     assert [row[5] for row in rows_of(files / "out" / "invoices.csv")]
     assert not (files / "home" / "lake").exists()

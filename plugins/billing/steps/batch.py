@@ -32,6 +32,8 @@ from billing.store.tables import used_apis
 
 Int64s = npt.NDArray[np.int64]
 _DUPLICATE = REASONS.index(Reason.DUPLICATE)
+# So many events are put together at a time on their way into the usage table.
+_ROWS_AT_ONCE = 250_000
 _SEARCHED = ("event_id", "app_id", "api")
 
 
@@ -163,10 +165,19 @@ def _append(home: Home, number: int, judged: Judged) -> None:
     rows = judged.accepted
     if not len(rows):
         return
+    parts = [rows[low : low + _ROWS_AT_ONCE] for low in range(0, len(rows), _ROWS_AT_ONCE)]
+    teams = pa.array(judged.owners.team_ids, pa.string())
+    home.usage.append_slices(number, lambda: (_events(judged, teams, part) for part in parts))
+    commit_points.reached(commit_points.INGEST_USAGE_APPENDED)
+    home.ids.append(number, judged.gathered.records.event_id.take(pa.array(rows)))
+    commit_points.reached(commit_points.INGEST_IDS_APPENDED)
+
+
+def _events(judged: Judged, teams: pa.Array, rows: Int64s) -> pa.Table:
+    """Some of the accepted records as events."""
     index, gathered, verdicts = pa.array(rows), judged.gathered, judged.verdicts
     records = gathered.records
-    teams = pa.array(judged.owners.team_ids, pa.string()).take(pa.array(verdicts.team[rows]))
-    events = pa.table(
+    return pa.table(
         {
             "file_no": gathered.file_no[rows].astype(np.int32),
             "line": gathered.line[rows],
@@ -176,14 +187,10 @@ def _append(home: Home, number: int, judged: Judged) -> None:
             "api": records.api.take(index),
             "quantity_micro": records.quantity_micro[rows],
             "corrects": records.corrects.take(index),
-            "team_id": teams,
+            "team_id": teams.take(pa.array(verdicts.team[rows])),
             "content_hash": verdicts.content_hash[rows],
         }
     )
-    home.usage.append(number, events)
-    commit_points.reached(commit_points.INGEST_USAGE_APPENDED)
-    home.ids.append(number, events["event_id"].combine_chunks())
-    commit_points.reached(commit_points.INGEST_IDS_APPENDED)
 
 
 def _outcome(home: Home, judged: Judged) -> Outcome:

@@ -25,6 +25,9 @@ Int64s = npt.NDArray[np.int64]
 RECORDS_MAX = 20_000_000
 """Records that one batch may have: it is held in memory, at about 400 bytes a record."""
 
+_FLAGS = ("unreadable", "occurred_at_ok", "quantity_ok")
+_NUMBERS = ("line", "occurred_at_us", "quantity_micro")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchivedFile:
@@ -48,26 +51,37 @@ class Gathered:
     line: Int64s
     warnings: tuple[Finding, ...]
 
-    @classmethod
-    def of(cls, read: Sequence[Sequence[UsageChunk]], warnings: Sequence[Finding]) -> Gathered:
-        chunks = [chunk for file in read for chunk in file]
-        numbers = [np.full(len(chunk.line), number) for number, file in enumerate(read) for chunk in file]
 
-        def numeric(name: str, dtype: type) -> Any:
-            return np.concatenate([np.zeros(0, dtype=dtype), *(getattr(chunk, name) for chunk in chunks)]).astype(dtype)
+class _Columns:
+    """Columns of records as they are read; put together one by one, so that no more than one is there twice."""
 
-        def text(name: str) -> pa.StringArray:
-            parts = [part for chunk in chunks for part in _parts(getattr(chunk, name))]
-            return pa.chunked_array(parts, pa.string()).combine_chunks() if parts else pa.array([], pa.string())
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Any]] = {name: [] for name in (*_FLAGS, *_NUMBERS, *TEXT_COLUMNS, "file_no")}
 
-        booleans = ("unreadable", "occurred_at_ok", "quantity_ok")
+    def add(self, file_no: int, chunk: UsageChunk) -> None:
+        """Records of a file, after all that were added before."""
+        for name in (*_FLAGS, *_NUMBERS):
+            self._parts[name].append(getattr(chunk, name))
+        for name in TEXT_COLUMNS:
+            self._parts[name] += _parts(getattr(chunk, name))
+        self._parts["file_no"].append(np.full(len(chunk), file_no, dtype=np.int64))
+
+    def gathered(self, warnings: Sequence[Finding]) -> Gathered:
+        """All of them. Nothing is left here."""
+        numbers = {name: self._numeric(name, np.int64) for name in ("line", "file_no")}
         records = UsageRecords(
-            **{name: numeric(name, np.bool_) for name in booleans},
-            **{name: numeric(name, np.int64) for name in ("occurred_at_us", "quantity_micro")},
-            **{name: text(name) for name in TEXT_COLUMNS},
+            **{name: self._numeric(name, np.bool_) for name in _FLAGS},
+            **{name: self._numeric(name, np.int64) for name in ("occurred_at_us", "quantity_micro")},
+            **{name: self._text(name) for name in TEXT_COLUMNS},
         )
-        files = np.concatenate([np.zeros(0, dtype=np.int64), *numbers])
-        return cls(records=records, file_no=files, line=numeric("line", np.int64), warnings=tuple(warnings))
+        return Gathered(records=records, warnings=tuple(warnings), **numbers)
+
+    def _numeric(self, name: str, dtype: type) -> Any:
+        return np.concatenate([np.zeros(0, dtype=dtype), *self._parts.pop(name)]).astype(dtype, copy=False)
+
+    def _text(self, name: str) -> pa.StringArray:
+        parts = self._parts.pop(name)
+        return pa.chunked_array(parts, pa.string()).combine_chunks() if parts else pa.array([], pa.string())
 
 
 def _parts(values: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
@@ -79,19 +93,19 @@ def gather(home: Home, files: Sequence[ArchivedFile], progress: Progress = silen
     """All records of the archived files that are taken, in file order. Raises ``DataRefused`` where a file cannot be
     read.
     """
-    read: list[list[UsageChunk]] = []
+    columns = _Columns()
     ignored: list[Finding] = []
     left = RECORDS_MAX
     for number, file in enumerate(files):
         progress("reading usage files", number, len(files))
         unknown: set[str] = set()
-        read.append([])
         for chunk in read_usage(home.archive.locate(file.stored.path), file.name, unknown=unknown):
-            read[-1].append(chunk if file.lines is None else chunk.of_lines(file.lines))
-            left -= len(read[-1][-1])
+            taken = chunk if file.lines is None else chunk.of_lines(file.lines)
+            columns.add(number, taken)
+            left -= len(taken)
             _demand_room(left, file.name)
         ignored += [Finding(file=file.name, column=c, message="unknown column, ignored") for c in sorted(unknown)]
-    return Gathered.of(read, ignored)
+    return columns.gathered(ignored)
 
 
 def _demand_room(left: int, name: str) -> None:

@@ -11,6 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+import pyarrow as pa
+
 from billing.core.errors import DataRefused
 from billing.core.instants import format_instant
 from billing.core.reference import Reference
@@ -85,7 +87,9 @@ def ingest(
         )
         commit_points.reached(commit_points.INGEST_OPENED)
         said = {"source": source, "complete_through": format_instant(now)}
-        return write_batch(home, number, judged, started, said, also)
+        summary = write_batch(home, number, judged, started, said, also)
+        pa.default_memory_pool().release_unused()  # what a large file needed is not kept for the next
+        return summary
 
 
 def local_files(paths: Iterable[Path]) -> list[SourceFile]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from zlib import crc32
 
@@ -41,7 +42,10 @@ _NEWEST = """
     select batch_no, max(epoch_us(occurred_at)) from {usage} where batch_no >= {since} group by batch_no
 """
 
+_UNLIKE = ("line", "event_id", "occurred_at", "quantity_micro", "content_hash")
 
+
+@lru_cache(maxsize=1 << 16)
 def shard_of(team_id: str) -> int:
     """The shard that a team's usage is kept in."""
     return crc32(team_id.encode()) % SHARDS
@@ -53,16 +57,20 @@ class UsageTable:
     """
 
     def __init__(self, place: Path | ObjectStorage) -> None:
-        self.lake = LakeTable(place, SCHEMA, ("month", "shard"))
+        self.lake = LakeTable(place, SCHEMA, ("month", "shard"), unlike=_UNLIKE)
 
     def append(self, batch_no: int, events: pa.Table) -> None:
         """Append accepted events (the schema's columns but ``batch_no``, ``month`` and ``shard``)."""
-        teams = events["team_id"].combine_chunks().dictionary_encode()
-        shards = pa.array([shard_of(team) for team in teams.dictionary.to_pylist()], pa.int32())
-        rows = events.append_column("batch_no", pa.repeat(pa.scalar(batch_no, pa.int64()), events.num_rows))
-        rows = rows.append_column("month", _months(events["occurred_at"].cast(pa.int64()).to_numpy()))
-        rows = rows.append_column("shard", shards.take(teams.indices))
-        self.lake.append(batch_no, rows.select(SCHEMA.names))
+        self.append_slices(batch_no, lambda: [events])
+
+    def append_slices(self, batch_no: int, slices: Callable[[], Iterable[pa.Table]]) -> None:
+        """The same of many events, slice by slice; they are asked for again where appending is tried again."""
+
+        def reader() -> pa.RecordBatchReader:
+            rows = (batch for events in slices() for batch in _rows(batch_no, events).to_batches())
+            return pa.RecordBatchReader.from_batches(SCHEMA, rows)
+
+        self.lake.append(batch_no, reader)
 
     def unbilled(self, batches: CommittedBatches, shards: Sequence[int] = tuple(range(SHARDS))) -> Unbilled:
         """What no closed cycle has billed of the usage of some shards."""
@@ -94,6 +102,15 @@ class UsageTable:
         ids = pa.array(event_ids, pa.string())
         named = pc.field("event_id").isin(ids) | pc.field("corrects").isin(ids)
         return self.lake.dataset().to_table(filter=batches.filter() & pc.field("month").isin(list(months)) & named)
+
+
+def _rows(batch_no: int, events: pa.Table) -> pa.Table:
+    """Events as they are kept."""
+    teams = events["team_id"].combine_chunks().dictionary_encode()
+    shards = pa.array([shard_of(team) for team in teams.dictionary.to_pylist()], pa.int32())
+    rows = events.append_column("batch_no", pa.repeat(pa.scalar(batch_no, pa.int64()), events.num_rows))
+    rows = rows.append_column("month", _months(events["occurred_at"].cast(pa.int64()).to_numpy()))
+    return rows.append_column("shard", shards.take(teams.indices)).select(SCHEMA.names).cast(SCHEMA)
 
 
 def _months(occurred_us: npt.NDArray[np.int64]) -> pa.Array:
