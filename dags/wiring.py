@@ -44,7 +44,7 @@ def home_and_settings() -> Iterator[Any]:
     from billing.steps.homes import home_at
 
     settings = Settings.read()
-    home = home_at(settings.home, settings.database_url, settings.lake, connections)
+    home = home_at(settings.home, settings.database_url, settings.lake, connections, memory_mb=settings.memory_mb)
     try:
         home.check()
         yield home, settings

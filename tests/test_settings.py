@@ -55,6 +55,16 @@ def test_arguments_go_before_the_environment_and_that_before_the_file(
     assert Settings.read(tmp_path, "argument").database_url == "argument"
 
 
+def test_the_memory_of_a_task_is_whole_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (Settings.read(tmp_path).memory_mb, read(tmp_path, "memory_mb = 2048").memory_mb) == (512, 2048)
+    monkeypatch.setenv("BILLING_MEMORY_MB", "1024")
+    assert read(tmp_path, "memory_mb = 2048").memory_mb == 1024
+    for wrong in ("63", "a lot", "-1", "1.5"):
+        monkeypatch.setenv("BILLING_MEMORY_MB", wrong)
+        with pytest.raises(UsageError, match="a whole number of MB from 64 on"):
+            Settings.read(tmp_path)
+
+
 def test_the_theme_is_a_folder_s_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(tmp_path, 'theme = "ledger"').theme == "ledger"
     monkeypatch.setenv("BILLING_THEME", "acme")
@@ -184,7 +194,7 @@ PASSWORD = "holds a password; define an Airflow connection"
     [
         (
             "colour = 1",
-            "'colour' is not a setting; there are: database_url, templates, theme, sources, reference, lake, expectat",
+            "'colour' is not a setting; there are: database_url, templates, theme, memory_mb, sources, reference, lake,",
         ),
         ("templates = 1", "'templates' is a text; write it in quotes."),
         ("= 1", "Invalid"),

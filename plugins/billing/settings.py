@@ -8,6 +8,7 @@ BILLING_THEME              which of the themes there (default: ``default``)
 BILLING_DROP_FOLDER        where usage files arrive, if ``billing.toml`` names no sources
 BILLING_REFERENCE_FOLDER   where reference files are kept (DAG ``reference_sync``)
 BILLING_SQL                the folder of the SQL that people may change
+BILLING_MEMORY_MB          what a task's engine may hold while it sums usage, in MB (default: 512)
 =========================  ======================================================================
 
 A file ``billing.toml`` in the home may give ``database_url``, ``templates`` and ``theme``; the environment goes before
@@ -61,6 +62,7 @@ from billing.core.instants import from_us, parse_instant_us
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_MEMORY_MB, _LEAST_MEMORY_MB = 512, 64
 _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
 
 Kind = Literal["files", "sql"]
@@ -124,6 +126,7 @@ class Settings:
     sources: tuple[SourceSettings, ...]
     reference: ReferenceSettings | None
     lake: LakeSettings | None
+    memory_mb: int
     expectations: Mapping[str, float]
 
     @classmethod
@@ -134,7 +137,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        file.only(("database_url", "templates", "theme", "sources", "reference", "lake", "expectations"))
+        file.only(("database_url", "templates", "theme", "memory_mb", "sources", "reference", "lake", "expectations"))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
         templates = os.environ.get("BILLING_TEMPLATES") or file.text("templates")
@@ -149,6 +152,7 @@ class Settings:
             sources=_sources(file.table("sources"), drop_folder, sql),
             reference=_reference(file.table("reference"), sql),
             lake=_lake(file.table("lake")),
+            memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
 
@@ -175,6 +179,18 @@ def plain_airflow() -> Iterator[None]:
         os.environ.pop(variable)
         if before is not None:
             os.environ[variable] = before
+
+
+def _memory_mb(given: str | None, file: _Table) -> int:
+    """From the environment, else the file."""
+    number = file.number("memory_mb", _MEMORY_MB)
+    if given:
+        number = int(given) if given.isascii() and given.isdecimal() else 0
+    if number < _LEAST_MEMORY_MB or number != int(number):
+        raise UsageError(
+            f"The memory of a task is a whole number of MB from {_LEAST_MEMORY_MB} on: BILLING_MEMORY_MB, or memory_mb."
+        )
+    return int(number)
 
 
 def _theme(name: str) -> str:

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from billing.store.engine import engine
+from billing.store.engine import MEMORY_MB, bound_memory, engine
 
 
 def test_what_is_registered_is_gone_afterwards() -> None:
@@ -22,8 +22,15 @@ def test_what_is_registered_is_gone_afterwards() -> None:
 
 
 def test_memory_is_bounded_as_asked() -> None:
-    with engine(64) as connection:
-        assert connection.execute("select current_setting('memory_limit')").fetchone() == ("61.0 MiB",)
+    """A sum that needs more goes on on disk."""
+    bound_memory(64)
+    try:
+        with engine() as connection:
+            assert connection.execute("select current_setting('memory_limit')").fetchone() == ("61.0 MiB",)
+            query = "select count(*) from (select range, count(*) from range(4_000_000) group by range)"
+            assert connection.execute(query).fetchone() == (4_000_000,)
+    finally:
+        bound_memory(MEMORY_MB)
 
 
 def test_a_forked_process_has_an_engine_of_its_own() -> None:

@@ -72,7 +72,7 @@ def opened_home(context: typer.Context, *, check: bool = True) -> Iterator[tuple
     from billing.steps.homes import home_at
 
     settings = Settings.read(*context.obj)
-    home = home_at(settings.home, settings.database_url, settings.lake, connections)
+    home = home_at(settings.home, settings.database_url, settings.lake, connections, memory_mb=settings.memory_mb)
     try:
         if check:
             home.check()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from billing.store.configuration import configure as set_value
+from billing.store.engine import MEMORY_MB, bound_memory
 from billing.store.home import Home
 from billing.store.lake_storage import ObjectStorage
 
@@ -33,10 +34,14 @@ def home_at(
     database_url: str | None = None,
     lake: DescribedLake | None = None,
     resolve: LakeResolver | None = None,
+    *,
+    memory_mb: int = MEMORY_MB,
 ) -> Home:
     """The home in a folder, not opened yet; its database is its own SQLite unless a URL points elsewhere, its usage
     table lies there unless ``lake`` is given. Without a connection that is opened by what the environment gives.
+    ``memory_mb``: what this process's engine holds at most while it reads usage.
     """
+    bound_memory(memory_mb)
     if lake is None:
         return Home.at(folder, database_url)
     credentials = resolve.object_store(lake.connection) if resolve is not None and lake.connection else dict

@@ -12,17 +12,21 @@ import duckdb
 
 MEMORY_MB = 512
 THREADS = 2
+_bound_mb = MEMORY_MB
 _ENGINES: dict[int, duckdb.DuckDBPyConnection] = {}
 
 
-@contextmanager
-def engine(memory_mb: int = MEMORY_MB) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that sees nothing but what is registered in it, and is closed afterwards.
+def bound_memory(memory_mb: int) -> None:
+    """From now on the engine of this process holds so much at most, and goes on on disk beyond it."""
+    global _bound_mb
+    _bound_mb = memory_mb
 
-    ``memory_mb`` bounds what the process's engine holds from now on; a query goes on on disk beyond it.
-    """
+
+@contextmanager
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that sees nothing but what is registered in it, and is closed afterwards."""
     with _of_process(os.getpid()).cursor() as connection:
-        connection.execute(f"set global memory_limit = '{memory_mb}MB'")
+        connection.execute(f"set global memory_limit = '{_bound_mb}MB'")
         yield connection
 
 

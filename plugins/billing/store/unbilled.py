@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from billing.core.segments import DAY_US, Cuts, Segment
 from billing.core.streams import TeamPlan
-from billing.store.engine import MEMORY_MB, engine
+from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
 
 CUTS_A_DAY = 6
@@ -54,15 +54,10 @@ _EVENTS = """
 
 
 class Unbilled:
-    """Unbilled usage of some shards, of batches that count: it occurred in the plans' time, or is late (rule 3.5).
+    """Unbilled usage of some shards, of batches that count: it occurred in the plans' time, or is late (rule 3.5)."""
 
-    ``memory_mb`` bounds what the engine holds of a query; beyond it goes on on disk.
-    """
-
-    def __init__(
-        self, lake: LakeTable, batches: CommittedBatches, shards: Sequence[int], *, memory_mb: int = MEMORY_MB
-    ) -> None:
-        self._lake, self._batches, self._shards, self._memory_mb = lake, batches, list(shards), memory_mb
+    def __init__(self, lake: LakeTable, batches: CommittedBatches, shards: Sequence[int]) -> None:
+        self._lake, self._batches, self._shards = lake, batches, list(shards)
 
     def sums(self, plans: Sequence[TeamPlan], cuts: Cuts) -> pd.DataFrame:
         """A row per API and segment: see ``core.sums.UnbilledUsage``."""
@@ -97,7 +92,7 @@ class Unbilled:
         later = files.filter(pc.greater(files["max.batch_no"], batch_no))["path"].to_pylist()
         if not later:
             return frozenset()
-        with engine(self._memory_mb) as connection:
+        with engine() as connection:
             query = _TEAMS_SINCE.format(
                 usage=self._lake.read_in(connection, sorted(later)), counts=self._counts(), since=batch_no
             )
@@ -111,7 +106,7 @@ class Unbilled:
     @contextmanager
     def _engine(self, plans: Sequence[TeamPlan]) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
         """An engine that knows the plans, and SQL for their unbilled events."""
-        with engine(self._memory_mb) as connection:
+        with engine() as connection:
             connection.register("plan", _plans(plans))
             files = self._files(plans)
             usage = self._lake.read_in(connection, files) if files else _nothing(connection, self._lake.schema)
