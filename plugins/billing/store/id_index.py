@@ -298,9 +298,11 @@ def _stretches(counts: Sequence[tuple[int, int]], first: int, last: int) -> Iter
 def _hashes(event_ids: pa.Array) -> Hashes:
     """A hash of each id, the same for as long as ``_probe`` is."""
     with engine() as connection:
-        connection.register("asked", pa.table({"event_id": event_ids}))
-        found = connection.execute("select hash(event_id) as id_hash from asked").fetchnumpy()["id_hash"]
-    return np.asarray(found, dtype=np.uint64)
+        connection.register("asked", pa.table({"place": np.arange(len(event_ids)), "event_id": event_ids}))
+        found = connection.execute("select place, hash(event_id) as id_hash from asked").fetchnumpy()
+    hashes = np.zeros(len(event_ids), dtype=np.uint64)
+    hashes[np.asarray(found["place"], dtype=np.int64)] = found["id_hash"]  # rows come in no order
+    return hashes
 
 
 @lru_cache(maxsize=1)
