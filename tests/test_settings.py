@@ -194,7 +194,7 @@ PASSWORD = "holds a password; define an Airflow connection"
     [
         (
             "colour = 1",
-            "'colour' is not a setting; there are: database_url, templates, theme, memory_mb, sources, reference, lake,",
+            "'colour' is not a setting; there are: database_url, templates, theme, memory_mb, sources, referen",
         ),
         ("templates = 1", "'templates' is a text; write it in quotes."),
         ("= 1", "Invalid"),
