@@ -41,7 +41,9 @@ def lines(used: list[Used], until_us: int | None = None) -> tuple[AccruedLine, .
     plan = made.plan(1)
     if until_us is not None:
         plan = replace(plan, cycles=(CycleSpan(START, until_us, "UTC", "p"),))
-    events = usage(*((f"e{k}", api, _instant(hours), str(quantity)) for k, (api, hours, quantity) in enumerate(used)))
+    events = usage(
+        *((f"e{k:02}", api, _instant(hours), str(quantity)) for k, (api, hours, quantity) in enumerate(used))
+    )
     return accrued_lines(made.rated(events, plan).draws, {("t1", START)})
 
 
@@ -56,6 +58,7 @@ EVENTS = st.lists(
 
 @given(EVENTS, st.integers(1, CYCLE_HOURS - 1))
 @example([("a", 0, 40), ("b", 500, 40)], 400)
+@example([*[("a", 0, 1)] * 6, ("a", 0, 2), ("a", 48, 1), ("a", 48, 3), ("a", 49, 1), ("b", 48, 4)], 49)
 def test_an_accrual_is_the_beginning_of_its_invoice(used: list[Used], cut_hours: int) -> None:
     """Accrual + (invoice - accrual) = invoice, with neither part below 0, line by line."""
     accrued = {(one.api, one.unit_price): one for one in lines(used, START + cut_hours * HOUR)}
