@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from shutil import copytree, rmtree
 from threading import Event, Thread
 
 import pytest
 from sqlalchemy import select
 
-from billing.core.errors import ConservationBroken, DataRefused
+from billing.core.errors import ConservationBroken, DataRefused, SourceUnavailable
 from billing.steps.close import close, issue, open_close, pending_shards, rate_shards
 from billing.steps.homes import configure
 from billing.steps.status import status
@@ -256,6 +257,27 @@ def test_a_close_beside_another_databases_lake_is_refused(shop: Shop) -> None:
         close(wrong, instant("08-02"))
     wrong.close()
     assert shop.close("08-02").cycles == 2
+
+
+def test_a_lake_that_lags_behind_is_not_rated_and_tried_again(shop: Shop) -> None:
+    """Another machine's view of shared storage, without the last batch that is pinned: half of it would be billed."""
+    july(shop)
+    lake, older, newer = (shop.home.folder / "lake", shop.folder / "older", shop.folder / "newer")
+    copytree(lake, older)
+    shop.ingest("e3,2026-07-07T00:00:00Z,a2,translate,4,,", now="08-02")
+    close_no, _ = open_close(shop.home, instant("08-02"))
+    lake.rename(newer)
+    older.rename(lake)
+    behind = type(shop.home).at(shop.home.folder, shop.home.database.url)
+    with pytest.raises(SourceUnavailable, match="does not hold batch 2 here"):
+        rate_shards(behind, close_no, ALL_SHARDS)
+    behind.close()
+    rmtree(lake)
+    newer.rename(lake)
+    assert pending_shards(shop.home, close_no) == [ALL_SHARDS], "nothing was written"
+    assert shop.close("08-02").invoices == ("INV-2026-000001", "INV-2026-000002")
+    units = [row for row in shop.export()["invoice_lines"] if "translate" in row]
+    assert units and units[0][3] == "7", units
 
 
 # --- parked (rule 3.8) -----------------------------------------------------------------------------------------------
