@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from billing.core.asof import Int64s
+from billing.core.instants import DAY_US
 from billing.core.model import ApiBilling, Kind
 from billing.core.streams import Stream, TeamPlan
 from billing.core.terms import Terms
-
-DAY_US = 86_400_000_000
 
 DAY_COLUMNS = ("team_id", "cycle_start_us", "api", "first_day", "quantities_micro", "late_micro")
 """A row per cycle and API: ``quantities_micro`` is a tuple of ints, one a UTC day from ``first_day`` (days since

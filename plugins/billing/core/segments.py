@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from billing.core.asof import AsOf, Int64s
+from billing.core.instants import DAY_US
 from billing.core.spans import cut_instants
 from billing.core.streams import TeamPlan
 from billing.core.terms import TeamTerms, Terms
 
-DAY_US = 86_400_000_000
 EVER_US = 2**62
 """Further away than any instant."""
 

@@ -59,14 +59,10 @@ class TeamTerms:
     """What one team holds, each list in the order in which it pays."""
 
     subscriptions: tuple[Subscription, ...]
+    payg: tuple[Subscription, ...]
     free: tuple[tuple[Subscription, Mapping[str, int]], ...]
     token_grants: Mapping[Kind, tuple[Grant, ...]]
     capacity_grants: tuple[Grant, ...]
-
-    @property
-    def payg(self) -> tuple[Subscription, ...]:
-        """Its pay-as-you-go subscriptions."""
-        return tuple(s for s in self.subscriptions if s.kind is Kind.PAYG)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,6 +181,7 @@ def _team(
 
     return TeamTerms(
         subscriptions=tuple(held),
+        payg=tuple(s for s in held if s.kind is Kind.PAYG),
         free=tuple((s, allowances.get(s.subscription_id, {})) for s in free),
         token_grants={kind: grants(kind, tokens) for kind in (Kind.TOKEN_FLEX, Kind.FLEX)},
         capacity_grants=grants(Kind.CAPACITY, capacity),

@@ -167,11 +167,9 @@ def reasons_of(connection: Connection, batch_no: int) -> dict[str, int]:
 
 def demand_lake(home: Home, connection: Connection) -> None:
     """Raise ``ConservationBroken`` where the lake beside this database is not the one that its batches went to."""
-    query = select(func.max(batches.c.batch_no)).where(batches.c.state == COMMITTED, batches.c.accepted > 0)
-    last = connection.execute(query).scalar()
-    if last is not None and not home.usage.lake.has_batch(last):
+    if (missing := _not_in_lake(home, connection)) is not None:
         raise ConservationBroken(
-            f"The database knows batch {last}, which is not in the usage table under {home.folder}: this is another "
+            f"The database knows batch {missing}, which is not in the usage table under {home.folder}: this is another "
             "home's database, or the lake is an older one. Name the right home, or restore its folder `lake` from a "
             "backup."
         )
@@ -182,16 +180,21 @@ def demand_rows(home: Home, connection: Connection, through: int) -> None:
 
     On shared storage another machine's append may be seen late: usage would be billed without what it brought.
     """
-    query = select(func.max(batches.c.batch_no)).where(
-        batches.c.state == COMMITTED, batches.c.accepted > 0, batches.c.batch_no <= through
-    )
-    last = connection.execute(query).scalar()
-    if last is not None and not home.usage.lake.has_batch(last):
+    if (missing := _not_in_lake(home, connection, through)) is not None:
         raise SourceUnavailable(
-            f"The usage table does not hold batch {last} here, though it is committed: nothing was rated. Where the "
+            f"The usage table does not hold batch {missing} here, though it is committed: nothing was rated. Where the "
             "home is on shared storage, this machine does not see the newest files yet and trying again is enough "
             "(mount it without caching of names); else the folder `lake` is an older one: restore it."
         )
+
+
+def _not_in_lake(home: Home, connection: Connection, through: int | None = None) -> int | None:
+    """The newest batch (up to ``through``) that the database has rows of, where the usage table has none of it."""
+    counts = [batches.c.state == COMMITTED, batches.c.accepted > 0]
+    if through is not None:
+        counts.append(batches.c.batch_no <= through)
+    last = connection.execute(select(func.max(batches.c.batch_no)).where(*counts)).scalar()
+    return None if last is None or home.usage.lake.has_batch(last) else int(last)
 
 
 def committed(connection: Connection, through: int | None = None) -> CommittedBatches:

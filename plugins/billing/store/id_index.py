@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -57,11 +56,6 @@ class KnownIds:
 
     known: npt.NDArray[np.bool_]
     content_hash: Int64s
-
-
-def hash_text(values: pa.Array) -> Int64s:
-    """SipHash-2-4 of each text's UTF-8 bytes, the same on every machine and in every version (a test pins it)."""
-    return pd.util.hash_array(values.to_numpy(zero_copy_only=False).astype(object), categorize=False).view(np.int64)
 
 
 Hashes = npt.NDArray[np.uint64]
@@ -171,12 +165,11 @@ class IdIndex:
 
     def _files(self, first: int, last: int) -> list[str]:
         """The usage table's files that may hold batches ``first`` to ``last``."""
-        files = self._usage.files()
-        if not files.num_rows:
-            return []
-        mine = pc.and_(pc.greater_equal(files["max.batch_no"], first), pc.less_equal(files["min.batch_no"], last))
-        found: list[str] = files.filter(mine)["path"].to_pylist()
-        return sorted(found)
+        return self._usage.paths(
+            lambda files: pc.and_(
+                pc.greater_equal(files["max.batch_no"], first), pc.less_equal(files["min.batch_no"], last)
+            )
+        )
 
     # Runs
 

@@ -1,4 +1,4 @@
-"""Append-only Delta tables whose appends are exactly once: the usage table and the index of ids are built on it."""
+"""Append-only Delta tables whose appends are exactly once: the usage table is one."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ class LakeTable:
         found: int | None = self._open().transaction_version(_application(batch_no))
         return found is not None
 
-    def append(self, batch_no: int, rows: pa.Table | Callable[[], pa.RecordBatchReader]) -> None:
-        """Append one batch's rows in one commit. A batch that is there already is refused: a number is never used
-        twice. Rows that are many come from a reader, a new one each time that it is tried.
+    def append(self, batch_no: int, rows: Callable[[], pa.RecordBatchReader]) -> None:
+        """Append one batch's rows (of the schema) in one commit. A batch that is there already is refused: a number is
+        never used twice. ``rows`` is asked for a new reader each time that it is tried.
         """
         properties = CommitProperties(app_transactions=[Transaction(_application(batch_no), 1)])
         for left in reversed(range(_TRIES)):
@@ -100,7 +100,7 @@ class LakeTable:
             try:
                 write_deltalake(
                     table,
-                    (rows() if callable(rows) else rows).cast(self.schema),
+                    rows(),
                     mode="append",
                     partition_by=self._partition_by,
                     writer_properties=self._appending,
@@ -140,6 +140,11 @@ class LakeTable:
         if self._files is None or self._files[0] != version:
             self._files = version, pa.table(table.get_add_actions(flatten=True))
         return self._files[1]
+
+    def paths(self, holds: Callable[[pa.Table], pa.BooleanArray]) -> list[str]:
+        """The ``path`` of those files of which something holds (given ``files()``), in order."""
+        files = self.files()
+        return sorted(files.filter(holds(files))["path"].to_pylist()) if files.num_rows else []
 
     def size(self) -> tuple[int, int]:
         """How many data files the table has, and their bytes together."""

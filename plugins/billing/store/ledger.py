@@ -10,7 +10,7 @@ import pandas as pd
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, desc, func, insert, select, update
 
 from billing.core.cycles import CycleSpan, day_of, local_date
-from billing.core.instants import day_number
+from billing.core.instants import DAY_US, day_number
 from billing.core.model import Kind, Parked
 from billing.core.rating import Rated
 from billing.core.spans import Opening, Used
@@ -27,7 +27,7 @@ _CLOSED_DRAW = and_(
 # Databases bound the number of values that a statement may name.
 _NAMED_AT_ONCE = 500
 # No period of a free balance is longer (rule 5.2).
-_PERIOD_US = 32 * 86_400_000_000
+_PERIOD_US = 32 * DAY_US
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,8 +125,7 @@ def write_rated(
     made = [_cycle_row(close, shard_by_team[team], team, c) for team, mine in due.items() for c in mine]
     insert_columns(connection, cycles, {name: [row[name] for row in made] for name in (made[0] if made else {})})
     insert_columns(connection, carry, _columns(rated.carry))
-    drawn = rated.draws.astype(object).where(rated.draws.notna(), None)
-    insert_columns(connection, draws, _columns(drawn) | {"source": _texts(drawn["source"])})
+    insert_columns(connection, draws, draw_columns(rated.draws))
     days = _columns(rated.days.drop(columns="quantities_micro"))
     quantities = [json.dumps(one, separators=(",", ":")) for one in rated.days["quantities_micro"]]
     insert_columns(connection, usage_days, days | {"quantities": quantities})
@@ -230,13 +229,15 @@ def _close(row: Row[tuple[object, ...]]) -> Close:
     return Close(**{name: getattr(row, name) for name in fields})
 
 
+def draw_columns(drawn: pd.DataFrame) -> dict[str, list[object]]:
+    """Draws as a driver takes them: a frame with some of ``core.rating.DRAW_COLUMNS``, ``source`` among them."""
+    columns = _columns(drawn.astype(object).where(drawn.notna(), None))
+    # Members of an enumeration, which drivers take for something of their own.
+    return columns | {"source": [str(source) for source in columns["source"]]}
+
+
 def _columns(frame: pd.DataFrame) -> dict[str, list[object]]:
     return {str(name): frame[name].tolist() for name in frame}
-
-
-def _texts(values: pd.Series) -> list[str]:
-    """Plain texts of what may be members of an enumeration, which drivers take for something of their own."""
-    return [str(value) for value in values]
 
 
 def _cycle_row(close: Close, shard: int, team_id: str, cycle: CycleSpan) -> dict[str, object]:

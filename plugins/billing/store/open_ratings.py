@@ -11,10 +11,11 @@ from sqlalchemy import Connection, delete, insert, select
 from billing.core.rating import Rated
 from billing.core.streams import TeamPlan
 from billing.store.database import insert_columns
+from billing.store.ledger import draw_columns
 from billing.store.tables import open_carry, open_draws, open_ratings, open_teams
 
 _NAMED_AT_ONCE = 500
-_DRAWN = ("api", "source", "subscription_id", "grant_id", "period_start_us", "charged_units", "tokens_micro")
+_DRAWN = ("team_id", "api", "source", "subscription_id", "grant_id", "period_start_us", "charged_units", "tokens_micro")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,14 +46,8 @@ def read_rating(connection: Connection) -> OpenRating | None:
 
 def read_draws(connection: Connection, team_ids: Collection[str]) -> pd.DataFrame:
     """What open cycles of these teams have drawn: team_id, and those of ``rating.DRAW_COLUMNS`` that balances take."""
-    columns = ("team_id", *_DRAWN)
-    rows = connection.execute(select(*(open_draws.c[name] for name in columns)).order_by(open_draws.c.draw_no)).all()
-    return pd.DataFrame([row for row in rows if row.team_id in team_ids], columns=list(columns), dtype=object)
-
-
-def read_carry(connection: Connection) -> dict[tuple[str, str], int]:
-    """The carry-over after the last event so far, in 10^-6 by (team_id, api)."""
-    return {(r.team_id, r.api): r.closing_micro for r in connection.execute(select(open_carry))}
+    rows = connection.execute(select(*(open_draws.c[name] for name in _DRAWN)).order_by(open_draws.c.draw_no)).all()
+    return pd.DataFrame([row for row in rows if row.team_id in team_ids], columns=list(_DRAWN), dtype=object)
 
 
 def write_rating(
@@ -78,9 +73,7 @@ def write_rating(
         "pinned_batch": [plan.pinned_batch for plan in plans],
     }
     insert_columns(connection, open_teams, starts)
-    drawn = rated.draws.astype(object).where(rated.draws.notna(), None)
-    columns = {name: drawn[name].tolist() for name in ("team_id", *_DRAWN)}
-    insert_columns(connection, open_draws, columns | {"source": [str(source) for source in columns["source"]]})
+    insert_columns(connection, open_draws, draw_columns(rated.draws[list(_DRAWN)]))
     last = rated.carry.drop_duplicates(["team_id", "api"], keep="last")
     insert_columns(connection, open_carry, {n: last[n].tolist() for n in ("team_id", "api", "closing_micro")})
     connection.execute(delete(open_ratings))

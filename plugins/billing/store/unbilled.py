@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from billing.core.segments import DAY_US, Cuts, Segment
+from billing.core.instants import DAY_US
+from billing.core.segments import Cuts, Segment
 from billing.core.streams import TeamPlan
 from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
@@ -86,16 +87,12 @@ class Unbilled:
 
     def teams_since(self, batch_no: int) -> frozenset[str]:
         """The teams of which any usage came in a later batch."""
-        files = self._lake.files()
-        if not files.num_rows:
-            return frozenset()
-        later = files.filter(pc.greater(files["max.batch_no"], batch_no))["path"].to_pylist()
+        later = self._lake.paths(lambda files: pc.greater(files["max.batch_no"], batch_no))
         if not later:
             return frozenset()
         with engine() as connection:
-            query = _TEAMS_SINCE.format(
-                usage=self._lake.read_in(connection, sorted(later)), counts=self._counts(), since=batch_no
-            )
+            usage = self._lake.read_in(connection, later)
+            query = _TEAMS_SINCE.format(usage=usage, counts=self._counts(), since=batch_no)
             return frozenset(team_id for (team_id,) in connection.execute(query).fetchall())
 
     def _counts(self) -> str:
@@ -114,19 +111,20 @@ class Unbilled:
 
     def _files(self, plans: Sequence[TeamPlan]) -> list[str]:
         """The data files that may hold any of it, by their statistics."""
-        files = self._lake.files()
-        if not (plans and files.num_rows):
+        if not plans:
             return []
         from_us, until_us = min(plan.start_us for plan in plans), max(plan.until_us for plan in plans)
         late_after = min(plan.pinned_batch for plan in plans)
-        first, last = (files[f"{end}.occurred_at"].cast(pa.int64()) for end in ("min", "max"))
-        mine = pc.is_in(files["partition.shard"], value_set=pa.array(self._shards, pa.int32()))
-        mine = pc.and_(mine, pc.less_equal(files["min.batch_no"], self._batches.through))
-        mine = pc.and_(mine, pc.less(first, until_us))
-        in_time = pc.greater(pc.add(last, _STATISTICS_US), from_us)
-        mine = pc.and_(mine, pc.or_(in_time, pc.greater(files["max.batch_no"], late_after)))
-        found: list[str] = files.filter(mine)["path"].to_pylist()
-        return sorted(found)
+
+        def may_hold(files: pa.Table) -> pa.BooleanArray:
+            first, last = (files[f"{end}.occurred_at"].cast(pa.int64()) for end in ("min", "max"))
+            mine = pc.is_in(files["partition.shard"], value_set=pa.array(self._shards, pa.int32()))
+            mine = pc.and_(mine, pc.less_equal(files["min.batch_no"], self._batches.through))
+            mine = pc.and_(mine, pc.less(first, until_us))
+            in_time = pc.greater(pc.add(last, _STATISTICS_US), from_us)
+            return pc.and_(mine, pc.or_(in_time, pc.greater(files["max.batch_no"], late_after)))
+
+        return self._lake.paths(may_hold)
 
 
 def _nothing(connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> str:
