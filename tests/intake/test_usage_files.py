@@ -183,7 +183,7 @@ REFUSED = [
     ("u.csv", f"{HEADER}\n{E1}\n".encode() + b"\xe9", "line 3: the byte 0xE9 is not UTF-8"),
     ("u.csv", f"{HEADER},note\n{E1},".encode() + b"\xe9", "line 2: the byte 0xE9 is not UTF-8"),
     ("u.csv", HEADER.encode("utf-16"), "line 1: the byte 0xFF is not UTF-8"),
-    ("u.csv", gzip.compress(HEADER.encode()), "is gzip data; name it with .gz"),
+    ("u.csv", gzip.compress(HEADER.encode(), mtime=0), "is gzip data; name it with .gz"),
     ("u.csv", b"PAR1....", "is a Parquet file; name it .parquet"),
     ("u.jsonl", line().encode() + b"\n\n\xff", "u.jsonl, line 2: the byte 0xFF is not UTF-8"),
     ("u.jsonl", f"{HEADER}\n{E1}\n", "is CSV; name it .csv"),
