@@ -11,7 +11,7 @@ from billing.outbound.output_tables import COLUMNS
 from billing.steps.balances import balances
 from billing.steps.close import issue, open_close, rate_shards
 from billing.steps.export import export
-from billing.store.usage_table import SHARDS
+from billing.store.shards import SHARDS
 
 from .small_world import BOUGHT, REFERENCE, Shop, instant
 

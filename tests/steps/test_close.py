@@ -13,8 +13,8 @@ from billing.steps.close import close, issue, open_close, pending_shards, rate_s
 from billing.steps.homes import configure
 from billing.steps.status import status
 from billing.store import ledger
+from billing.store.shards import SHARDS, shard_of
 from billing.store.tables import closes
-from billing.store.usage_table import SHARDS, shard_of
 
 from .small_world import REFERENCE, Shop, instant
 

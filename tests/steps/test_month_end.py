@@ -23,7 +23,7 @@ from billing.steps.month_end import (
     write_tokens,
 )
 from billing.steps.reissue import reissue
-from billing.store.usage_table import SHARDS
+from billing.store.shards import SHARDS
 
 from .small_world import REFERENCE, Shop, instant, rows_of
 

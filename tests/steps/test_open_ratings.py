@@ -8,8 +8,8 @@ from sqlalchemy import select
 from billing.steps import open_ratings
 from billing.steps.close import issue, open_close, rate_shards
 from billing.steps.open_ratings import refresh_open
+from billing.store.shards import SHARDS
 from billing.store.tables import open_carry, open_draws
-from billing.store.usage_table import SHARDS
 
 from .small_world import BOUGHT, REFERENCE, Shop, instant
 

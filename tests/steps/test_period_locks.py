@@ -15,9 +15,9 @@ from billing.steps.credit import credit
 from billing.steps.period_locks import lock_history, lock_month, unlock_month
 from billing.steps.reissue import reissue
 from billing.store import log
+from billing.store.shards import SHARDS
 from billing.store.tables import closes, credit_notes, invoices, period_locks
 from billing.store.tables import log as log_rows
-from billing.store.usage_table import SHARDS
 
 from .small_world import Shop, instant
 

@@ -36,7 +36,7 @@ def rows(ids: Sequence[str], content: Sequence[int]) -> pa.Table:
 
 def append(home: Home, batch_no: int, ids: Sequence[str], content: Sequence[int] | None = None) -> None:
     home.usage.append(batch_no, rows(ids, content or [batch_no] * len(ids)))
-    home.ids.append(batch_no, texts(ids))
+    home.ids.append(batch_no, id_index.hash_ids(texts(ids)))
 
 
 def runs(home: Home) -> list[str]:
@@ -124,7 +124,7 @@ def test_an_index_without_rows_knows_nothing(home: Home) -> None:
 
 def test_ids_of_one_hash_are_told_apart(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hash only says where to look: with one that is the same for all ids the answers are the same."""
-    monkeypatch.setattr(id_index, "_hashes", lambda ids: np.full(len(ids), 7, dtype=np.uint64))
+    monkeypatch.setattr(id_index, "hash_ids", lambda ids: np.full(len(ids), 7, dtype=np.uint64))
     monkeypatch.setattr(id_index, "PART_ROWS", 1)
     append(home, 1, ["a", "b"], [10, 20])
     append(home, 2, ["c"], [30])
@@ -162,9 +162,9 @@ def test_runs_are_made_again_from_the_usage_table(home: Home, harm: str, monkeyp
     elif harm == "cut short":
         files[2].write_bytes(files[2].read_bytes()[:-100])
     elif harm == "hashed otherwise":
-        hashes = id_index._hashes
+        hashes = id_index.hash_ids
         monkeypatch.setattr(id_index, "_probe", lambda: b"another engine")
-        monkeypatch.setattr(id_index, "_hashes", lambda ids: hashes(ids) ^ np.uint64(1))
+        monkeypatch.setattr(id_index, "hash_ids", lambda ids: hashes(ids) ^ np.uint64(1))
         monkeypatch.setattr(
             id_index, "_MADE_AGAIN", id_index._MADE_AGAIN.replace("hash(event_id)", "xor(hash(event_id), 1::ubigint)")
         )
@@ -190,7 +190,7 @@ def test_an_older_lake_beside_newer_runs_is_believed(home: Home) -> None:
     (home.folder / "newer").rename(other.folder / "ids")
     restored = Home.at(other.folder)
     restored.usage.append(2, rows(["x", "y"], [1, 2]))
-    restored.ids.append(2, texts(["x", "y"]))
+    restored.ids.append(2, id_index.hash_ids(texts(["x", "y"])))
     assert look_up(restored, ["a", "b", "x", "y"], through=2) == [1, None, 1, 2]
     for one in (other, restored):
         one.close()

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from threading import Thread
 
+import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 
 from billing.core.errors import ConservationBroken
 from billing.core.instants import DAY_US
 from billing.store.home import Home
 from billing.store.lake import CommittedBatches
 from billing.store.lake_storage import ObjectStorage
-from billing.store.usage_table import SHARDS, shard_of
+from billing.store.shards import SHARDS, shard_of
+from billing.store.usage_table import SCHEMA
 
 from .lake_rows import NOON_US, append, events, same_home, usage_ids
 
@@ -65,6 +68,27 @@ def test_readers_take_committed_batches_only(home: Home) -> None:
     assert usage_ids(home, all_through(0)) == []
     corrected = home.usage.corrected(CommittedBatches(through=4, void=(3,)), ["e3", "e4", "e5"], ["2026-07"])
     assert corrected["event_id"].to_pylist() == ["e4"]
+
+
+def test_a_column_without_statistics_is_searched_all_the_same(home: Home) -> None:
+    """Delta's readers take a file without a column's least and greatest for one of nulls, unless they are told."""
+    append(home, 1, ["a", "b"])
+    assert "min.event_id" not in home.usage.lake.files().column_names
+    assert home.usage.lake.dataset().to_table(filter=pc.field("event_id") == "b").num_rows == 1
+
+
+def test_a_table_of_an_earlier_version_is_read_and_appended_to(tmp_path: Path) -> None:
+    home = Home.at(tmp_path / "home")
+    place = tmp_path / "home" / "lake" / "usage"
+    DeltaTable.create(str(place), SCHEMA, partition_by=["month", "shard"])
+    append(home, 1, ["a"])
+    assert "min.event_id" in home.usage.lake.files().column_names, "nobody has told the readers yet"
+    home.create()
+    append(home, 2, ["b"])
+    assert usage_ids(home, all_through(2)) == ["a", "b"]
+    for name in ("a", "b"):
+        assert home.usage.lake.dataset().to_table(filter=pc.field("event_id") == name).num_rows == 1
+    home.close()
 
 
 def test_an_empty_lake_reads_as_nothing(home: Home) -> None:

@@ -43,6 +43,7 @@ class CycleSpan:
         )
 
 
+@lru_cache(maxsize=65536)
 def local_date(zone_name: str, instant_us: int) -> date:
     """The date on a clock in the zone at that instant."""
     return from_us(instant_us).astimezone(zone(zone_name)).date()

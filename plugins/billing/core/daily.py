@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from billing.core.asof import Int64s
 from billing.core.instants import DAY_US
 from billing.core.model import ApiBilling, Kind
 from billing.core.streams import Stream, TeamPlan
@@ -32,24 +32,25 @@ def days_of_invoiced(terms: Terms, plans: Sequence[TeamPlan], stream: Stream, dr
         return pd.DataFrame([], columns=list(DAY_COLUMNS))
     shown = np.array([billing is not ApiBilling.CAPACITY for billing in terms.billing], dtype=bool)
     mine = stream.take(wanted[stream.cycle] & shown[stream.api])
-    day = np.where(mine.late, -1, mine.occurred_us // DAY_US)
-    key = mine.cycle * len(terms.apis) + mine.api
-    rows = []
-    for (cycle_no, api_no), sums in _sums(key, day, mine.quantity_micro, len(terms.apis)).items():
-        team_id, cycle = cycles[cycle_no]
-        first, last = cycle.start_us // DAY_US, (cycle.end_us - 1) // DAY_US
-        quantities = tuple(sums.get(number, 0) for number in range(first, last + 1))
-        rows.append((team_id, cycle.start_us, terms.apis[api_no], first, quantities, sums.get(-1, 0)))
-    return pd.DataFrame(rows, columns=list(DAY_COLUMNS))
-
-
-def _sums(key: Int64s, day: Int64s, quantity: Int64s, apis: int) -> dict[tuple[int, int], dict[int, int]]:
-    """Exact sums by (cycle, API) and day."""
-    order = np.lexsort((day, key))
-    key, day = key[order], day[order]
-    begins = np.flatnonzero(np.append(True, (key[1:] != key[:-1]) | (day[1:] != day[:-1]))) if len(key) else order
-    totals = np.add.reduceat(quantity[order], begins) if len(key) else quantity
-    found: dict[tuple[int, int], dict[int, int]] = {}
-    for group, number, total in zip(key[begins].tolist(), day[begins].tolist(), totals.tolist(), strict=True):
-        found.setdefault(divmod(group, apis), {})[number] = total
-    return found
+    groups, group = np.unique(mine.cycle * len(terms.apis) + mine.api, return_inverse=True)
+    cycle_no, api_no = np.divmod(groups, len(terms.apis))
+    first_day, last_day = (
+        np.array([edge // DAY_US for edge in edges], dtype=np.int64)[cycle_no]
+        for edges in ([c.start_us for _, c in cycles], [c.end_us - 1 for _, c in cycles])
+    )
+    # One row of cells after the other: first what is late, then day by day.
+    cells = last_day - first_day + 2
+    edges = np.append(0, np.cumsum(cells))
+    cell = edges[group] + np.where(mine.late, 0, mine.occurred_us // DAY_US - first_day[group] + 1)
+    sums = np.zeros(edges[-1], dtype=np.int64)
+    np.add.at(sums, cell, mine.quantity_micro)
+    quantities = sums.tolist()
+    columns = (
+        [cycles[number][0] for number in cycle_no.tolist()],
+        [cycles[number][1].start_us for number in cycle_no.tolist()],
+        [terms.apis[number] for number in api_no.tolist()],
+        first_day,
+        [tuple(quantities[low + 1 : high]) for low, high in pairwise(edges.tolist())],
+        sums[edges[:-1]],
+    )
+    return pd.DataFrame(dict(zip(DAY_COLUMNS, columns, strict=True)))

@@ -93,15 +93,17 @@ def order_can_matter(demands: Sequence[Demand], balances: Balances) -> bool:
     """
     if len({d.api for d in demands}) < len(demands):
         return True
+    pools = [[grant.left_micro for grant in balances.pools.get(kind, ()) if grant.left_micro] for kind in POOL_KINDS]
+    if not any(pools):
+        return False
     asking = [
         (left, cost)
         for d in demands
         if (cost := d.tokens_per_unit_micro) and (left := d.units - _free_left(d.api, balances)) > 0
     ]
-    for kind in POOL_KINDS:
+    for pool in pools:
         if len(asking) < 2:
             return False
-        pool = [grant.left_micro for grant in balances.pools.get(kind, ()) if grant.left_micro]
         if sum(pool) < min(cost for _, cost in asking):
             continue
         return sum(left * cost for left, cost in asking) > pool[0]
@@ -117,8 +119,9 @@ def draw_span(demands: Iterable[Demand], balances: Balances) -> list[Drawn]:
     for demand in demands:
         left = demand.units - _draw_free(demand, balances, drawn)
         for kind in POOL_KINDS:
-            if left and demand.tokens_per_unit_micro:
-                left -= _draw_tokens(demand, left, kind, balances.pools.get(kind, ()), drawn)
+            pool = balances.pools.get(kind)
+            if left and pool and demand.tokens_per_unit_micro:
+                left -= _draw_tokens(demand, left, kind, pool, drawn)
         if left:
             drawn.append(Drawn(_last_resort(demand), left, 0))
     return drawn

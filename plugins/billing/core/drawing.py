@@ -29,17 +29,21 @@ class Completions:
 
 
 class Drawing:
-    """Section 5 for every team, span by span: ``draws`` are (place of the team, start of the cycle, what was drawn).
-
-    ``unsettled`` are the segments that were drawn by sums although the order of their events can matter.
-    """
+    """Section 5 for every team, span by span: ``draws`` are (place of the team, start of the cycle, what was drawn)."""
 
     def __init__(self, terms: Terms, plans: Sequence[TeamPlan], cuts: Cuts, done: Completions, used: Used) -> None:
         self._terms, self._plans, self._cuts, self._done, self._used = terms, plans, cuts, done, used
         self._payers = [s for plan in plans for s in terms.teams[plan.team_id].payg]
         self._late_payer = self._late_payers()
+        self._segment = cuts.segment_numbers(done.stream.team, done.stream.occurred_us)
+        self._unsettled_rows: list[int] = []
         self.draws: list[tuple[int, int, Drawn]] = []
-        self.unsettled: list[Segment] = []
+
+    @property
+    def unsettled(self) -> list[Segment]:
+        """The segments that were drawn by sums although the order of their events can matter."""
+        stream = self._done.stream.take(np.array(self._unsettled_rows, dtype=np.int64))
+        return self._cuts.segments_at(stream.team, stream.occurred_us)
 
     def run(self) -> None:
         """Draw everything."""
@@ -122,7 +126,7 @@ class Drawing:
             if not order_can_matter(summed, now):
                 mine = summed
             elif stream.summed[low:high].any():
-                self.unsettled += self._cuts.segments_at(stream.team[low : low + 1], stream.occurred_us[low : low + 1])
+                self._unsettled_rows.append(low)
             drawn += draw_span(mine, now)
             for demand in summed:
                 left[demand._replace(units=0)] -= demand.units
@@ -134,7 +138,7 @@ class Drawing:
         if not stream.summed[rows].any():
             yield rows.start, rows.stop
             return
-        numbers = self._cuts.segment_numbers(stream.team[rows], stream.occurred_us[rows])
+        numbers = self._segment[rows]
         edges = np.append(np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1)), len(numbers)) + rows.start
         yield from pairwise(edges.tolist())
 
@@ -155,6 +159,8 @@ class Drawing:
 
 
 def _summed(demands: Sequence[Demand]) -> list[Demand]:
+    if len({demand.api for demand in demands}) == len(demands):
+        return list(demands)
     sums: dict[Demand, int] = defaultdict(int)
     for demand in demands:
         sums[demand._replace(units=0)] += demand.units

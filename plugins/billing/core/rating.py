@@ -27,6 +27,7 @@ from billing.core.streams import Stream, TeamPlan, planned_cycles, stream_of
 from billing.core.terms import Terms
 
 DRAW_COLUMNS = ("team_id", "cycle_start_us", *Draw._fields, "charged_units", "tokens_micro")
+_WHOLE = ("cycle_start_us", "charged_units", "tokens_micro")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,5 +206,10 @@ def _draw_frame(plans: Sequence[TeamPlan], draws: Sequence[tuple[int, int, Drawn
         total[0] += one.charged_units
         total[1] += one.tokens_micro
     rows = [(plans[place].team_id, start, *draw, *total) for (place, start, draw), total in sums.items()]
-    frame = pd.DataFrame(rows, columns=list(DRAW_COLUMNS), dtype=object)
-    return frame.astype({"cycle_start_us": "int64", "charged_units": "int64", "tokens_micro": "int64"})
+    columns = zip(*rows, strict=True) if rows else [()] * len(DRAW_COLUMNS)
+    return pd.DataFrame(
+        {
+            name: np.fromiter(values, np.int64, len(rows)) if name in _WHOLE else pd.Series(values, dtype=object)
+            for name, values in zip(DRAW_COLUMNS, columns, strict=True)
+        }
+    )

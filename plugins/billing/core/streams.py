@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -98,11 +99,12 @@ def _event_order(team: Int64s, effective: Int64s, occurred: Int64s, events: pd.D
     Ids are compared only where everything else is equal: they are slow to sort and rarely decide.
     """
     ordinary = ~events["is_correction"].to_numpy(dtype=bool)
-    order = np.lexsort((ordinary, occurred, effective, team))
-    tied = np.ones(max(len(order) - 1, 0), dtype=bool)
-    for key in (team, effective, occurred, ordinary):
-        ordered = key[order]
-        tied &= ordered[1:] == ordered[:-1]
+    keys = (team, effective, occurred, ordinary)
+    tied, ascending = _compared(keys)
+    order = np.arange(len(team))
+    if not ascending:
+        order = np.lexsort(keys[::-1])
+        tied, _ = _compared([key[order] for key in keys])
     if tied.any():
         in_tie = np.append(tied, False) | np.insert(tied, 0, False)
         places_in_tie = np.flatnonzero(in_tie)
@@ -111,3 +113,13 @@ def _event_order(team: Int64s, effective: Int64s, occurred: Int64s, events: pd.D
         by_id = sorted(range(len(ids)), key=lambda k: (group[k], ids[k]))
         order[places_in_tie] = order[places_in_tie][by_id]
     return order
+
+
+def _compared(keys: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.bool_], bool]:
+    """Which rows equal the one before them, all but the first, and whether all are in order already."""
+    tied = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
+    ascending = True
+    for key in keys:
+        ascending = ascending and not (tied & (key[1:] < key[:-1])).any()
+        tied &= key[1:] == key[:-1]
+    return tied, ascending

@@ -9,7 +9,7 @@ event by event, until nothing is open any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -30,18 +30,33 @@ class UnbilledUsage(Protocol):
         """A row per API and segment with any usage, with the columns that ``rating.rate`` takes and by_event (bool):
         the sum is not to be used, because it holds a correction or does not fit into 64 bits.
 
-        ``occurred_at_us`` and ``batch_no`` are the largest of the events'.
+        ``occurred_at_us`` is the largest of the events', ``batch_no`` later than any: all of it is unbilled.
         """
 
     def events(self, plans: Sequence[TeamPlan], segments: Sequence[Segment]) -> pd.DataFrame:
         """All events of some segments, with the columns that ``rating.rate`` takes. Each lies within one UTC day."""
 
 
-def rate_by_sums(terms: Terms, plans: Sequence[TeamPlan], usage: UnbilledUsage, opening: Opening) -> Rated:
-    """Rate the planned cycles: as ``rating.rate`` would on all events."""
-    todo = list(plans)
-    cuts = Cuts.of(terms, todo)
-    sums = usage.sums(todo, cuts).assign(is_sum=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summed:
+    """The sums of some teams' usage (``UnbilledUsage.sums``), and where their time is cut."""
+
+    cuts: Cuts
+    sums: pd.DataFrame
+
+
+def summed(terms: Terms, plans: Sequence[TeamPlan], usage: UnbilledUsage) -> Summed:
+    """Sum what the planned cycles are to bill."""
+    cuts = Cuts.of(terms, plans)
+    return Summed(cuts=cuts, sums=usage.sums(plans, cuts))
+
+
+def rate_by_sums(
+    terms: Terms, plans: Sequence[TeamPlan], usage: UnbilledUsage, opening: Opening, first: Summed | None = None
+) -> Rated:
+    """Rate the planned cycles: as ``rating.rate`` would on all events. ``first``: their sums, if they are at hand."""
+    todo, first = list(plans), first or summed(terms, plans, usage)
+    cuts, sums = first.cuts, first.sums.assign(is_sum=True)
     wanted = list(dict.fromkeys(_segments_of(sums[sums["by_event"]], cuts)))
     events = sums.iloc[:0]
     done: list[Rated] = []
@@ -57,7 +72,7 @@ def rate_by_sums(terms: Terms, plans: Sequence[TeamPlan], usage: UnbilledUsage, 
         todo = [plan for plan in todo if plan.team_id in again]
         sums, events = (frame[frame["team_id"].isin(again)] for frame in (sums, events))
         cuts = Cuts.of(terms, todo)
-    return _together(done, plans)
+    return together(done, plans)
 
 
 def _segments_of(sums: pd.DataFrame, cuts: Cuts) -> list[Segment]:
@@ -92,7 +107,7 @@ def _without_teams(rated: Rated, team_ids: set[str]) -> Rated:
     )
 
 
-def _together(parts: Sequence[Rated], plans: Sequence[TeamPlan]) -> Rated:
+def together(parts: Sequence[Rated], plans: Sequence[TeamPlan]) -> Rated:
     """Parts of different teams as one, in the order of the plans."""
     if len(parts) == 1:
         return parts[0]

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from billing.core.attribution import Owners
+from billing.core.frames import picked
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -114,7 +115,7 @@ def judge(
     _mark(reason, records.occurred_at_us > now_us, Reason.OCCURRED_IN_FUTURE)
 
     candidates = np.flatnonzero(reason == _UNJUDGED)
-    encoded = records.event_id.take(pa.array(candidates)).dictionary_encode()
+    encoded = picked(records.event_id, candidates).dictionary_encode()
     id_code = np.full(len(reason), -1, dtype=np.int64)
     id_code[candidates] = encoded.indices.to_numpy(zero_copy_only=False)
     first_known, first_content = known.content_hash(encoded.dictionary)
@@ -247,10 +248,9 @@ def _takes_back(records: UsageRecords, row: int, target: Correctable) -> bool:
 
 def _team_of(records: UsageRecords, owners: Owners, rows: Int64s) -> Int64s:
     """Attribution at the instant of use; an event without an app names its team itself (rule 1.2)."""
-    index = pa.array(rows)
-    app = records.app_id.take(index)
+    app = picked(records.app_id, rows)
     team = owners.team_at(_places(app, owners.app_ids), records.occurred_at_us[rows])
-    named = _places(records.team_id.take(index), owners.team_ids)
+    named = _places(picked(records.team_id, rows), owners.team_ids)
     return np.where(_true(pc.equal(app, "")), named, team)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, insert, select
 
 from billing.core.attribution import Owners
 from billing.core.errors import Finding
+from billing.core.frames import picked
 from billing.core.instants import DAY_US, from_us, to_us
 from billing.core.reference import Reference
 from billing.intake.judging import ACCEPTED, REASONS, Correctable, Known, Reason, Verdicts, judge
@@ -27,6 +28,7 @@ from billing.steps.telemetry import say
 from billing.store import log
 from billing.store.batches import BatchFile, Outcome, QuarantinedRecord, commit_batch, committed
 from billing.store.home import Home
+from billing.store.id_index import Hashes
 from billing.store.quarantine import searched
 from billing.store.tables import used_apis
 
@@ -52,11 +54,14 @@ class IngestSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """Records and what is to become of them; nothing of it is written yet."""
+    """Records and what is to become of them; nothing of it is written yet. ``id_hash``: what the index of ids finds
+    each by, shape (records,); of a record whose id nobody asked for it says nothing.
+    """
 
     files: tuple[ArchivedFile, ...]
     gathered: Gathered
     verdicts: Verdicts
+    id_hash: Hashes
     owners: Owners
 
     @property
@@ -79,9 +84,12 @@ def judge_files(
     with home.database.read() as connection:
         batches = committed(connection)
     owners = home.owners(reference)
+    id_hash = np.zeros(0, dtype=np.uint64)
 
     def known_content(ids: pa.StringArray) -> tuple[npt.NDArray[np.bool_], Int64s]:
+        nonlocal id_hash
         found = home.ids.look_up(batches, ids)
+        id_hash = found.id_hash
         return found.known, found.content_hash
 
     def known_events(ids: list[str], instants_us: list[int]) -> Mapping[str, Correctable]:
@@ -96,7 +104,13 @@ def judge_files(
         content_hash=content_hash(gathered.records),
         known=Known(content_hash=known_content, events=known_events),
     )
-    return Judged(files=tuple(files), gathered=gathered, verdicts=verdicts, owners=owners)
+    return Judged(
+        files=tuple(files),
+        gathered=gathered,
+        verdicts=verdicts,
+        id_hash=np.append(id_hash, np.uint64(0))[verdicts.id_code],
+        owners=owners,
+    )
 
 
 def _correctable(rows: pa.Table) -> dict[str, Correctable]:
@@ -153,7 +167,7 @@ def write_batch(
 
 
 def _remember_apis(connection: Connection, number: int, judged: Judged) -> None:
-    accepted = pc.unique(judged.gathered.records.api.take(pa.array(judged.accepted))).to_pylist()
+    accepted = pc.unique(picked(judged.gathered.records.api, judged.accepted)).to_pylist()
     known = set(connection.execute(select(used_apis.c.api)).scalars())
     new = [{"api": api, "first_batch_no": number} for api in accepted if api not in known]
     if new:
@@ -169,25 +183,25 @@ def _append(home: Home, number: int, judged: Judged) -> None:
     teams = pa.array(judged.owners.team_ids, pa.string())
     home.usage.append_slices(number, lambda: (_events(judged, teams, part) for part in parts))
     commit_points.reached(commit_points.INGEST_USAGE_APPENDED)
-    home.ids.append(number, judged.gathered.records.event_id.take(pa.array(rows)))
+    home.ids.append(number, judged.id_hash[rows])
     commit_points.reached(commit_points.INGEST_IDS_APPENDED)
 
 
 def _events(judged: Judged, teams: pa.Array, rows: Int64s) -> pa.Table:
     """Some of the accepted records as events."""
-    index, gathered, verdicts = pa.array(rows), judged.gathered, judged.verdicts
+    gathered, verdicts = judged.gathered, judged.verdicts
     records = gathered.records
     return pa.table(
         {
             "file_no": gathered.file_no[rows].astype(np.int32),
             "line": gathered.line[rows],
-            "event_id": records.event_id.take(index),
+            "event_id": picked(records.event_id, rows),
             "occurred_at": pa.array(records.occurred_at_us[rows]).cast(pa.timestamp("us", tz="UTC")),
-            "app_id": records.app_id.take(index),
-            "api": records.api.take(index),
+            "app_id": picked(records.app_id, rows),
+            "api": picked(records.api, rows),
             "quantity_micro": records.quantity_micro[rows],
-            "corrects": records.corrects.take(index),
-            "team_id": teams.take(pa.array(verdicts.team[rows])),
+            "corrects": picked(records.corrects, rows),
+            "team_id": pa.DictionaryArray.from_arrays(verdicts.team[rows], teams),
             "content_hash": verdicts.content_hash[rows],
         }
     )
@@ -215,7 +229,7 @@ def _quarantined(home: Home, judged: Judged, file_no: int) -> list[QuarantinedRe
         return []
     lines = gathered.line[rows].tolist()
     raw = raw_records(home.archive.locate(file.stored.path), file.name, set(lines))
-    texts = {name: getattr(gathered.records, name).take(pa.array(rows)).to_pylist() for name in _SEARCHED}
+    texts = {name: picked(getattr(gathered.records, name), rows).to_pylist() for name in _SEARCHED}
     ok, at_us = gathered.records.occurred_at_ok[rows].tolist(), gathered.records.occurred_at_us[rows].tolist()
     return [
         QuarantinedRecord(

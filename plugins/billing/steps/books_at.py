@@ -23,6 +23,7 @@ from billing.core.spans import Opening, Used
 from billing.core.streams import TeamPlan
 from billing.core.sums import rate_by_sums
 from billing.core.terms import Terms, subscriptions_of
+from billing.steps.collector import collector_paused
 from billing.steps.reference import reference_at
 from billing.store.batches import committed, pinnable
 from billing.store.home import Home
@@ -67,6 +68,7 @@ class Books:
     troubles: tuple[Parked, ...]
 
 
+@collector_paused()
 def books_at(home: Home, connection: Connection, at_us: int) -> Books:
     """The books at an instant, from one state of them."""
     known = Known(batch_no=pinnable(connection), load_no=last_load(connection))

@@ -25,13 +25,15 @@ from billing.core.rating import Rated, first_troubles, without_parked
 from billing.core.reference import Reference
 from billing.core.spans import Opening
 from billing.core.streams import TeamPlan
-from billing.core.sums import UnbilledUsage, rate_by_sums
+from billing.core.sums import UnbilledUsage
 from billing.core.terms import Terms, subscriptions_of
 from billing.core.zones import TZDATA_VERSION
 from billing.steps import commit_points
 from billing.steps.awaited import Awaited, awaited
+from billing.steps.collector import collector_paused
 from billing.steps.e_invoices import not_valid
 from billing.steps.progress import Progress, silent
+from billing.steps.rating_in_parts import rate_in_parts
 from billing.steps.reference import reference_at
 from billing.steps.telemetry import say, say_detail, warn
 from billing.store import ledger, log
@@ -42,8 +44,8 @@ from billing.store.invoices import NewInvoice, demand_no_credit_notes, last_invo
 from billing.store.ledger import Close, LastClosed
 from billing.store.period_locks import demand_open
 from billing.store.reference_history import last_load
+from billing.store.shards import SHARDS, shard_of
 from billing.store.tables import invoices, parked
-from billing.store.usage_table import SHARDS, shard_of
 
 ROWS_AT_ONCE = 25_000_000
 """So many events of the usage table are rated in one task, by their sums: in some tens of seconds."""
@@ -95,6 +97,7 @@ def close(
                 return summary
 
 
+@collector_paused()
 def open_close(home: Home, as_of: datetime, *, assume_complete: bool = False) -> tuple[int, Waiting]:
     """Pin what is known now, under the lock that gives numbers out; or find the close that was interrupted.
 
@@ -175,6 +178,7 @@ def pending_shards(
     return [sorted(group) for group in groups]
 
 
+@collector_paused()
 def rate_shards(home: Home, close_no: int, shards: Sequence[int], *, e_invoices: bool = True) -> int:
     """Rate every due cycle of the teams of these shards; returns how many cycles. One transaction, once per shard.
 
@@ -254,14 +258,14 @@ class _Work:
                 terms.with_balances(),
                 since_us=min((plan.start_us for plan in plans), default=this.as_of_us),
             ),
-            usage=home.usage.unbilled(committed(connection, this.pinned_batch), shards),
+            usage=home.usage.unbilled(committed(connection, this.pinned_batch)),
             max_units=configured(connection, MAX_UNITS_PER_CYCLE),
             production=bool(configured(connection, PRODUCTION)),
         )
 
     def rate(self, e_invoices: bool) -> tuple[Rated, list[Parked]]:
         """Rate, find what must be parked, and check the laws on what is left."""
-        rated = rate_by_sums(self.terms, self.plans, self.usage, self.opening)
+        rated = rate_in_parts(self.terms, self.plans, self.usage, self.opening)
         if not self.due:  # before the first load there is not even a seller
             return rated, []
         buyers = Buyers.from_reference(self.reference, production=self.production)
@@ -296,6 +300,7 @@ class _Work:
         ]
 
 
+@collector_paused()
 def issue(home: Home, close_no: int) -> tuple[str, ...]:
     """Give the close's invoices their numbers, in order, and close its cycles (rule 6.3). Once: a second call finds it
     done.

@@ -18,6 +18,7 @@ from billing.core.spans import Used
 from billing.core.streams import TeamPlan
 from billing.core.sums import rate_by_sums
 from billing.core.terms import Terms
+from billing.steps.collector import collector_paused
 from billing.steps.open_cycles import OpenUsage, open_usage, opening_of
 from billing.steps.reference import reference_at
 from billing.steps.telemetry import say
@@ -37,6 +38,7 @@ class Refreshed:
     through_batch: int
 
 
+@collector_paused()
 def used_at(home: Home, connection: Connection, load_no: int, at_us: int) -> tuple[Terms, Used]:
     """What closed cycles and open ones together have used of every balance before an instant.
 
@@ -50,6 +52,7 @@ def used_at(home: Home, connection: Connection, load_no: int, at_us: int) -> tup
     return found.terms, used_with(used_with(opening.used, rated.draws), read_draws(connection, others))
 
 
+@collector_paused()
 def refresh_open(home: Home, *, from_scratch: bool = False) -> Refreshed:
     """Rate again what has changed since the last refresh (all ``from_scratch``), and keep it. Run twice, the second
     finds nothing to do.

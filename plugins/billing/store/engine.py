@@ -39,5 +39,5 @@ def _of_process(pid: int) -> duckdb.DuckDBPyConnection:
         made.execute(f"set global threads = {THREADS}")
         made.execute("set global preserve_insertion_order = false")
         made.execute("set global temp_directory = ?", [str(Path(tempfile.gettempdir()) / f"billing-engine-{pid}")])
-        _ENGINES[pid] = made
+        _ENGINES.setdefault(pid, made)  # another thread may have been faster
     return _ENGINES[pid]

@@ -26,6 +26,7 @@ from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
 
 Int64s = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
 
 RUNS_MAX = 8
 """So many runs are looked through one by one; then the newest are merged."""
@@ -52,13 +53,15 @@ _CONTENT = """
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownIds:
-    """What the index says of ids, shapes (ids,). ``content_hash`` is 0 where the id is not known."""
+    """What the index says of ids, shapes (ids,). ``content_hash`` is 0 where the id is not known; ``id_hash`` is what
+    ids are found by.
+    """
 
     known: npt.NDArray[np.bool_]
     content_hash: Int64s
+    id_hash: Hashes
 
 
-Hashes = npt.NDArray[np.uint64]
 Batches = npt.NDArray[np.int32]
 Part = tuple[Hashes, Batches]
 """Hashes in order, and the batch of each; shapes (ids,)."""
@@ -119,15 +122,15 @@ class IdIndex:
         self._folder, self._usage = folder, usage
         self._opened: dict[str, _Run] = {}
 
-    def append(self, batch_no: int, event_ids: pa.Array) -> None:
+    def append(self, batch_no: int, id_hash: Hashes) -> None:
         """Add the ids of a batch's accepted events, which are in the usage table already. One process at a time."""
         runs = self._runs()
         if runs and runs[-1].last >= batch_no:  # the number was used before, by rows that are no more
             self._drop_all(runs)
-        if _ids_in(runs) + len(event_ids) != self._usage.rows():
+        if _ids_in(runs) + len(id_hash) != self._usage.rows():
             self._up_to_date()
         else:
-            hashes = np.sort(_hashes(event_ids))
+            hashes = np.sort(id_hash)
             part = hashes, np.full(len(hashes), batch_no, dtype=np.int32)
             self._write(runs[-1].last + 1 if runs else 1, batch_no, [part])
         self._merge()
@@ -136,18 +139,21 @@ class IdIndex:
         """Which of these (distinct) ids were accepted in committed batches. Compared code point by code point."""
         known = np.zeros(len(event_ids), dtype=bool)
         content = np.zeros(len(event_ids), dtype=np.int64)
+        id_hash = hash_ids(event_ids)
         if batches.through and len(event_ids):
-            place, batch_no = self._found(batches, _hashes(event_ids))
+            place, batch_no = self._found(batches, id_hash)
             place, found = self._content(event_ids, place, batch_no)
             known[place], content[place] = True, found
-        return KnownIds(known=known, content_hash=content)
+        return KnownIds(known=known, content_hash=content, id_hash=id_hash)
 
     def _found(self, batches: CommittedBatches, asked: Hashes) -> tuple[Int64s, Int64s]:
         """Places of ids whose hash is in a run, and the batch that it came in; an id may be found more than once."""
-        order = np.argsort(asked)
-        found = [one for run in self._up_to_date() for one in run.find(asked[order])]
-        place = order[np.concatenate([np.zeros(0, np.int64), *(place for place, _ in found)])]
+        in_order = np.sort(asked)
+        found = [one for run in self._up_to_date() for one in run.find(in_order)]
+        place = np.concatenate([np.zeros(0, np.int64), *(place for place, _ in found)])
         batch_no = np.concatenate([np.zeros(0, np.int32), *(numbers for _, numbers in found)]).astype(np.int64)
+        if len(place):  # as a rule every id is new, and to know where each stood would be most of the work
+            place = np.argsort(asked)[place]
         counts = (batch_no <= batches.through) & ~np.isin(batch_no, batches.void)
         return place[counts], batch_no[counts]
 
@@ -288,7 +294,7 @@ def _stretches(counts: Sequence[tuple[int, int]], first: int, last: int) -> Iter
     yield first, last
 
 
-def _hashes(event_ids: pa.Array) -> Hashes:
+def hash_ids(event_ids: pa.Array) -> Hashes:
     """A hash of each id, the same for as long as ``_probe`` is."""
     with engine() as connection:
         connection.register("asked", pa.table({"place": np.arange(len(event_ids)), "event_id": event_ids}))
@@ -301,4 +307,4 @@ def _hashes(event_ids: pa.Array) -> Hashes:
 @lru_cache(maxsize=1)
 def _probe() -> bytes:
     """What tells one way of hashing from another: versions of the engine may differ in it."""
-    return str(_hashes(pa.array(["carryover", "\u00e9", ""]))).encode()
+    return str(hash_ids(pa.array(["carryover", "\u00e9", ""]))).encode()

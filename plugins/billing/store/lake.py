@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import RLock
 from urllib.parse import unquote
 
 import duckdb
@@ -21,6 +22,7 @@ from billing.store.compaction import FILE_BYTES, Piece, pieces
 from billing.store.lake_storage import ObjectStorage, dataset_of, storage_at
 
 _TRIES = 5
+_STATISTICS = "delta.dataSkippingStatsColumns"
 _LEFTOVERS_KEPT = timedelta(days=1)
 _ROWS_AT_ONCE = 32 << 10
 _ROW_GROUP = 128 << 10
@@ -50,10 +52,17 @@ class LakeTable:
         schema: pa.Schema,
         partition_by: Sequence[str],
         *,
+        sought: Sequence[str],
         unlike: Sequence[str] = (),
     ) -> None:
-        """``unlike``: columns whose values hardly ever repeat, which are not worth a dictionary."""
-        columns = {name: _column(schema.field(name).type) for name in unlike}
+        """``unlike``: columns whose values hardly ever repeat, which are not worth a dictionary. ``sought``: columns
+        that readers pass files over by; to keep the least and greatest of all others would take as long as writing.
+        """
+        columns = {
+            column.name: _column(column.type, unlike=column.name in unlike, sought=column.name in sought)
+            for column in schema
+        }
+        self._sought = {_STATISTICS: ",".join(sought)}
         self._appending = WriterProperties(compression="SNAPPY", column_properties=columns)
         # What is read for years is worth more work than what is read for a day.
         self._compacting = WriterProperties(
@@ -65,6 +74,7 @@ class LakeTable:
         self._table: DeltaTable | None = None
         self._options: dict[str, str] | None = None
         self._files: tuple[int, pa.Table] | None = None
+        self._reading = RLock()
 
     def create(self) -> None:
         """Make the table where it is not there yet."""
@@ -75,7 +85,11 @@ class LakeTable:
             mode="ignore",
             partition_by=self._partition_by,
             storage_options=self.storage.options(),
+            configuration=self._sought,
         )
+        table = self._open()
+        if not self._says_what_is_sought(table):  # it was made by an earlier version
+            table.alter.set_table_properties(self._sought)
 
     def exists(self) -> bool:
         """Whether the table was made."""
@@ -103,7 +117,7 @@ class LakeTable:
                     rows(),
                     mode="append",
                     partition_by=self._partition_by,
-                    writer_properties=self._appending,
+                    writer_properties=self._appending if self._says_what_is_sought(table) else None,
                     commit_properties=properties,
                 )
                 return
@@ -135,11 +149,12 @@ class LakeTable:
         """A row a data file of the table as it is now, with the least and greatest of its columns (``min.*``,
         ``max.*``).
         """
-        table = self._open()
-        version = table.version()
-        if self._files is None or self._files[0] != version:
-            self._files = version, pa.table(table.get_add_actions(flatten=True))
-        return self._files[1]
+        with self._reading:
+            table = self._open()
+            version = table.version()
+            if self._files is None or self._files[0] != version:
+                self._files = version, pa.table(table.get_add_actions(flatten=True))
+            return self._files[1]
 
     def paths(self, holds: Callable[[pa.Table], pa.BooleanArray]) -> list[str]:
         """The ``path`` of those files of which something holds (given ``files()``), in order."""
@@ -208,6 +223,10 @@ class LakeTable:
                 self.storage.files().delete_file(path)
         return len(before.keys() - self._stored().keys())
 
+    def _says_what_is_sought(self, table: DeltaTable) -> bool:
+        """Whether files may lack statistics: readers take them for columns of nulls unless the table tells them."""
+        return bool(self._sought.items() <= table.metadata().configuration.items())
+
     def _pieces(self, table: DeltaTable, file_bytes: int) -> list[Piece]:
         return pieces(pa.table(table.get_add_actions(flatten=True)), self._partition_by, file_bytes)
 
@@ -253,7 +272,7 @@ class LakeTable:
                 predicate=piece.predicate,
                 partition_by=self._partition_by,
                 target_file_size=max(2 * piece.size_bytes, FILE_BYTES),
-                writer_properties=self._compacting,
+                writer_properties=self._compacting if self._says_what_is_sought(table) else None,
                 commit_properties=CommitProperties(app_transactions=[_COMPACTION]),
             )
         except DeltaError as error:
@@ -297,9 +316,13 @@ class LakeTable:
         return self._table
 
 
-def _column(kind: pa.DataType) -> ColumnProperties:
+def _column(kind: pa.DataType, *, unlike: bool, sought: bool) -> ColumnProperties:
     is_number = pa.types.is_integer(kind) or pa.types.is_timestamp(kind)
-    return ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED" if is_number else "PLAIN")
+    return ColumnProperties(
+        dictionary_enabled=not unlike,
+        encoding=("DELTA_BINARY_PACKED" if is_number else "PLAIN") if unlike else None,
+        statistics_enabled="CHUNK" if sought else "NONE",
+    )
 
 
 def _application(batch_no: int) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, desc, func, insert, select, update
 
-from billing.core.cycles import CycleSpan, day_of, local_date
-from billing.core.instants import DAY_US, day_number
+from billing.core.cycles import CycleSpan, day_of
+from billing.core.instants import DAY_US
 from billing.core.model import Kind, Parked
 from billing.core.rating import Rated
 from billing.core.spans import Opening, Used
@@ -122,8 +123,7 @@ def write_rated(
     rated: Rated,
 ) -> None:
     """Write a shard's rated cycles: pinned, not closed before they are issued."""
-    made = [_cycle_row(close, shard_by_team[team], team, c) for team, mine in due.items() for c in mine]
-    insert_columns(connection, cycles, {name: [row[name] for row in made] for name in (made[0] if made else {})})
+    insert_columns(connection, cycles, _cycle_columns(close, shard_by_team, due))
     insert_columns(connection, carry, _columns(rated.carry))
     insert_columns(connection, draws, draw_columns(rated.draws))
     days = _columns(rated.days.drop(columns="quantities_micro"))
@@ -240,18 +240,25 @@ def _columns(frame: pd.DataFrame) -> dict[str, list[object]]:
     return {str(name): frame[name].tolist() for name in frame}
 
 
-def _cycle_row(close: Close, shard: int, team_id: str, cycle: CycleSpan) -> dict[str, object]:
-    return {
-        "team_id": team_id,
-        "cycle_start_us": cycle.start_us,
-        "cycle_end_us": cycle.end_us,
-        "period_first_day": day_of(cycle.time_zone, cycle.start_us),
-        "period_last_day": day_number(local_date(cycle.time_zone, cycle.end_us - 1)),
-        "time_zone": cycle.time_zone,
-        "payg_subscription_id": cycle.payg_subscription_id or "",
+def _cycle_columns(
+    close: Close, shard_by_team: Mapping[str, int], due: Mapping[str, Sequence[CycleSpan]]
+) -> dict[str, list[Any]]:
+    spans = [span for mine in due.values() for span in mine]
+    teams = [team_id for team_id, mine in due.items() for _ in mine]
+    same: dict[str, Any] = {
         "close_no": close.close_no,
         "state": RATED,
-        "shard": shard,
         "pinned_batch": close.pinned_batch,
         "pinned_load": close.pinned_load,
+    }
+    return {
+        "team_id": teams,
+        "cycle_start_us": [span.start_us for span in spans],
+        "cycle_end_us": [span.end_us for span in spans],
+        "period_first_day": [day_of(span.time_zone, span.start_us) for span in spans],
+        "period_last_day": [day_of(span.time_zone, span.end_us - 1) for span in spans],
+        "time_zone": [span.time_zone for span in spans],
+        "payg_subscription_id": [span.payg_subscription_id or "" for span in spans],
+        "shard": [shard_by_team[team_id] for team_id in teams],
+        **{name: [value] * len(spans) for name, value in same.items()},
     }

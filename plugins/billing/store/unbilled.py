@@ -16,6 +16,7 @@ from billing.core.segments import Cuts, Segment
 from billing.core.streams import TeamPlan
 from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
+from billing.store.shards import shard_of
 
 CUTS_A_DAY = 6
 """A team's day that is cut more often is summed instant by instant."""
@@ -23,6 +24,8 @@ CUTS_A_DAY = 6
 _SHIFT_US = 10_000_000 * DAY_US
 # A sum beyond this is not told: whoever adds a few up stays within 64 bits.
 _SUM_MAX = 2**61
+
+_LATER_THAN_ANY = 2**62
 
 # Delta's statistics cut instants off at the millisecond.
 _STATISTICS_US = 1_000
@@ -34,7 +37,7 @@ _UNBILLED = f"""
     where {{counts}} and at_us < until_us and (at_us >= start_us or batch_no > pinned_batch)
 """  # noqa: S608 - numbers, and names of the lake's own files
 _SUMS = f"""
-    select place, api, max(at_us) as at_us, max(batch_no) as batch_no, sum(quantity_micro) as quantity,
+    select place, api, max(at_us) as at_us, sum(quantity_micro) as quantity,
            min(quantity_micro) < 0 or quantity > {_SUM_MAX} as by_event,
            (case when abs(quantity) > {_SUM_MAX} then 0 else quantity end)::bigint as quantity_micro
     from ({{unbilled}}) left join cut using (place, day)
@@ -55,10 +58,10 @@ _EVENTS = """
 
 
 class Unbilled:
-    """Unbilled usage of some shards, of batches that count: it occurred in the plans' time, or is late (rule 3.5)."""
+    """Unbilled usage of batches that count: it occurred in the plans' time, or is late (rule 3.5)."""
 
-    def __init__(self, lake: LakeTable, batches: CommittedBatches, shards: Sequence[int]) -> None:
-        self._lake, self._batches, self._shards = lake, batches, list(shards)
+    def __init__(self, lake: LakeTable, batches: CommittedBatches) -> None:
+        self._lake, self._batches = lake, batches
 
     def sums(self, plans: Sequence[TeamPlan], cuts: Cuts) -> pd.DataFrame:
         """A row per API and segment: see ``core.sums.UnbilledUsage``."""
@@ -72,7 +75,7 @@ class Unbilled:
 
     def events(self, plans: Sequence[TeamPlan], segments: Sequence[Segment]) -> pd.DataFrame:
         """All events of some segments, each of which lies within one UTC day."""
-        with self._engine(plans) as (connection, unbilled):
+        with self._engine(plans, segments) as (connection, unbilled):
             connection.register("segment", _segments(plans, segments))
             found = connection.sql(_EVENTS.format(unbilled=unbilled)).to_arrow_table()
         return _frame(found, plans)
@@ -101,30 +104,41 @@ class Unbilled:
         return f"batch_no <= {self._batches.through}" + (f" and batch_no not in ({void})" if void else "")
 
     @contextmanager
-    def _engine(self, plans: Sequence[TeamPlan]) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-        """An engine that knows the plans, and SQL for their unbilled events."""
+    def _engine(
+        self, plans: Sequence[TeamPlan], segments: Sequence[Segment] | None = None
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+        """An engine that knows the plans, and SQL for their unbilled events: at least for those of the segments."""
         with engine() as connection:
             connection.register("plan", _plans(plans))
-            files = self._files(plans)
+            files = self._files(plans, segments)
             usage = self._lake.read_in(connection, files) if files else _nothing(connection, self._lake.schema)
             yield connection, _UNBILLED.format(usage=usage, counts=self._counts())
 
-    def _files(self, plans: Sequence[TeamPlan]) -> list[str]:
+    def _files(self, plans: Sequence[TeamPlan], segments: Sequence[Segment] | None) -> list[str]:
         """The data files that may hold any of it, by their statistics."""
-        if not plans:
+        if not plans or segments == []:
             return []
         from_us, until_us = min(plan.start_us for plan in plans), max(plan.until_us for plan in plans)
         late_after = min(plan.pinned_batch for plan in plans)
+        shards = sorted({shard_of(one.team_id) for one in (plans if segments is None else segments)})
 
         def may_hold(files: pa.Table) -> pa.BooleanArray:
             first, last = (files[f"{end}.occurred_at"].cast(pa.int64()) for end in ("min", "max"))
-            mine = pc.is_in(files["partition.shard"], value_set=pa.array(self._shards, pa.int32()))
+            mine = pc.is_in(files["partition.shard"], value_set=pa.array(shards, pa.int32()))
             mine = pc.and_(mine, pc.less_equal(files["min.batch_no"], self._batches.through))
             mine = pc.and_(mine, pc.less(first, until_us))
             in_time = pc.greater(pc.add(last, _STATISTICS_US), from_us)
-            return pc.and_(mine, pc.or_(in_time, pc.greater(files["max.batch_no"], late_after)))
+            mine = pc.and_(mine, pc.or_(in_time, pc.greater(files["max.batch_no"], late_after)))
+            return mine if segments is None else pc.and_(mine, _touched(first, last, segments))
 
         return self._lake.paths(may_hold)
+
+
+def _touched(first: pa.Array, last: pa.Array, segments: Sequence[Segment]) -> pa.BooleanArray:
+    """Which of the stretches from ``first`` to ``last`` (in microseconds, by statistics) meet any segment's day."""
+    days = np.array(sorted({segment.from_us // DAY_US for segment in segments}), dtype=np.int64)
+    low, high = first.to_numpy() // DAY_US, (last.to_numpy() + _STATISTICS_US) // DAY_US
+    return pa.array(np.searchsorted(days, low) < np.searchsorted(days, high, side="right"))
 
 
 def _nothing(connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> str:
@@ -186,7 +200,9 @@ def _frame(found: pa.Table, plans: Sequence[TeamPlan]) -> pd.DataFrame:
             "api": pd.Categorical.from_codes(api.indices.to_numpy(), categories=api.dictionary.to_pylist()),
             "occurred_at_us": found["at_us"].to_numpy(),
             "quantity_micro": found["quantity_micro"].to_numpy(),
-            "batch_no": found["batch_no"].to_numpy(),
+            "batch_no": (
+                found["batch_no"].to_numpy() if "batch_no" in found.column_names else np.full(count, _LATER_THAN_ANY)
+            ),
             "is_correction": (
                 found["is_correction"].to_numpy() if "is_correction" in found.column_names else np.zeros(count, bool)
             ),

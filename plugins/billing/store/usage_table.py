@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +13,8 @@ import pyarrow.compute as pc
 from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
 from billing.store.lake_storage import ObjectStorage
+from billing.store.shards import shard_of
 from billing.store.unbilled import Unbilled
-
-SHARDS = 8
-"""How many groups teams are kept in; part of the layout, so it never changes for a home."""
 
 SCHEMA = pa.schema(
     [
@@ -43,12 +39,7 @@ _NEWEST = """
 """
 
 _UNLIKE = ("line", "event_id", "occurred_at", "quantity_micro", "content_hash")
-
-
-@lru_cache(maxsize=1 << 16)
-def shard_of(team_id: str) -> int:
-    """The shard that a team's usage is kept in."""
-    return crc32(team_id.encode()) % SHARDS
+_SOUGHT = ("batch_no", "occurred_at", "team_id")
 
 
 class UsageTable:
@@ -57,7 +48,7 @@ class UsageTable:
     """
 
     def __init__(self, place: Path | ObjectStorage) -> None:
-        self.lake = LakeTable(place, SCHEMA, ("month", "shard"), unlike=_UNLIKE)
+        self.lake = LakeTable(place, SCHEMA, ("month", "shard"), sought=_SOUGHT, unlike=_UNLIKE)
 
     def append(self, batch_no: int, events: pa.Table) -> None:
         """Append accepted events (the schema's columns but ``batch_no``, ``month`` and ``shard``)."""
@@ -72,9 +63,9 @@ class UsageTable:
 
         self.lake.append(batch_no, reader)
 
-    def unbilled(self, batches: CommittedBatches, shards: Sequence[int] = tuple(range(SHARDS))) -> Unbilled:
-        """What no closed cycle has billed of the usage of some shards."""
-        return Unbilled(self.lake, batches, shards)
+    def unbilled(self, batches: CommittedBatches) -> Unbilled:
+        """What no closed cycle has billed of the usage that these batches brought."""
+        return Unbilled(self.lake, batches)
 
     def newest_by_batch(self, since: int) -> dict[int, int]:
         """When the newest event of each batch from ``since`` on occurred, in microseconds: by the table's statistics
@@ -115,5 +106,9 @@ def _rows(batch_no: int, events: pa.Table) -> pa.Table:
 
 def _months(occurred_us: npt.NDArray[np.int64]) -> pa.Array:
     """``YYYY-MM`` in UTC."""
-    months, place = np.unique(occurred_us.view("datetime64[us]").astype("datetime64[M]"), return_inverse=True)
-    return pa.array(months.astype(str), pa.string()).take(pa.array(place))
+    months = occurred_us.view("datetime64[us]").astype("datetime64[M]")
+    first, last = months.min(), months.max()
+    if first == last:
+        return pa.repeat(str(first), len(months))
+    there, place = np.unique(months, return_inverse=True)
+    return pa.array(there.astype(str), pa.string()).take(pa.array(place))
