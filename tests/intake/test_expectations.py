@@ -284,7 +284,9 @@ def accepted(**changed: list[object]) -> Inspected:
     columns = {**GOOD, **changed}
     arrays = {n: pa.array(v, pa.string()) if n in TEXTS else np.array(v) for n, v in columns.items()}
     records = UsageRecords(**{n: v for n, v in arrays.items() if n not in JUDGED})
-    verdicts = Verdicts(content_hash=np.zeros(5, dtype=np.int64), **{n: arrays[n] for n in JUDGED})
+    verdicts = Verdicts(
+        content_hash=np.zeros(5, dtype=np.int64), id_hash=np.zeros(5, dtype=np.uint64), **{n: arrays[n] for n in JUDGED}
+    )
     apis = frozenset({"render", "seats"})
     return inspect(
         *accepted_suite(

@@ -36,6 +36,7 @@ def rows(ids: Sequence[str], content: Sequence[int]) -> pa.Table:
 
 def append(home: Home, batch_no: int, ids: Sequence[str], content: Sequence[int] | None = None) -> None:
     home.usage.append(batch_no, rows(ids, content or [batch_no] * len(ids)))
+    home.ids.merge()
     home.ids.append(batch_no, id_index.hash_ids(texts(ids)))
 
 

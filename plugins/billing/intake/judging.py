@@ -7,6 +7,7 @@ each depends on those before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,6 +21,7 @@ from billing.core.frames import picked
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Hashes = npt.NDArray[np.uint64]
 
 
 class Reason(StrEnum):
@@ -75,14 +77,26 @@ class Correctable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AskedIds:
+    """What is known of ids, shapes (ids,): ``code`` is the same for equal ids and below their number, ``id_hash`` what
+    they are found by later; ``content_hash`` counts where an id was accepted before, ``known``.
+    """
+
+    code: Int64s
+    id_hash: Hashes
+    known: Bools
+    content_hash: Int64s
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
     """What was accepted before this ingest.
 
-    content_hash  by distinct id that was asked for: the content accepted under it, or None
-    events        accepted events by id, with what was taken back of them
+    ids     of ids that may stand there more than once, what was accepted under them
+    events  accepted events by id, with what was taken back of them
     """
 
-    content_hash: Callable[[pa.StringArray], tuple[Bools, Int64s]]
+    ids: Callable[[pa.StringArray], AskedIds]
     events: Callable[[list[str], list[int]], Mapping[str, Correctable]]
 
 
@@ -92,19 +106,29 @@ class Verdicts:
     teams
     (-1 where not accepted); ``content_hash`` what a second delivery is compared by; ``known_before`` whether its id was
     accepted by an earlier ingest, and ``id_code`` the place of its id among the distinct ones (-1 where nobody asked);
-    both None where they were not kept."""
+    both None where they were not kept. ``id_hash`` is what the id is found by later, 0 where nobody asked."""
 
     reason: Int64s
     team: Int64s
     content_hash: Int64s
+    id_hash: Hashes
     known_before: Bools | None = None
     id_code: Int64s | None = None
 
 
 def judge(
-    records: UsageRecords, *, apis: pa.StringArray, owners: Owners, now_us: int, content_hash: Int64s, known: Known
+    records: UsageRecords,
+    *,
+    apis: pa.StringArray,
+    owners: Owners,
+    now_us: int,
+    content_hash: Callable[[UsageRecords], Int64s],
+    known: Known,
 ) -> Verdicts:
-    """Judge every record of one ingest. Records with ``corrects`` are taken after all others (data contract)."""
+    """Judge every record of one ingest. Records with ``corrects`` are taken after all others (data contract).
+
+    ``content_hash`` gives what a second delivery is compared by, shape (records,).
+    """
     reason = np.full(len(records.occurred_at_us), _UNJUDGED, dtype=np.int64)
     corrects = _true(pc.not_equal(records.corrects, ""))
     _mark(reason, records.unreadable, Reason.UNREADABLE)
@@ -115,22 +139,30 @@ def judge(
     _mark(reason, records.occurred_at_us > now_us, Reason.OCCURRED_IN_FUTURE)
 
     candidates = np.flatnonzero(reason == _UNJUDGED)
-    encoded = picked(records.event_id, candidates).dictionary_encode()
-    id_code = np.full(len(reason), -1, dtype=np.int64)
-    id_code[candidates] = encoded.indices.to_numpy(zero_copy_only=False)
-    first_known, first_content = known.content_hash(encoded.dictionary)
-    seen = _Seen(known=first_known.copy(), content_hash=first_content.copy())
-
-    team = np.full(len(reason), -1, dtype=np.int64)
     ordinary = candidates[~corrects[candidates]]
-    _judge_ordinary(records, owners, ordinary, id_code, content_hash, seen, reason, team)
-    _judge_corrections(
-        records, owners, candidates[corrects[candidates]], id_code, content_hash, seen, known, reason, team
-    )
+    team = np.full(len(reason), -1, dtype=np.int64)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        looking_up = beside.submit(known.ids, picked(records.event_id, candidates))
+        content = content_hash(records)
+        team[ordinary] = _team_of(records, owners, ordinary)
+        asked = looking_up.result()
+    id_code, id_hash = np.full(len(reason), -1, dtype=np.int64), np.zeros(len(reason), dtype=np.uint64)
+    id_code[candidates], id_hash[candidates] = asked.code, asked.id_hash
+    seen = _Seen(known=np.zeros(len(candidates), dtype=bool), content_hash=np.zeros(len(candidates), dtype=np.int64))
+    seen.known[asked.code], seen.content_hash[asked.code] = asked.known, asked.content_hash
+
+    _judge_ordinary(records, owners, ordinary, id_code, content, seen, reason, team)
+    _judge_corrections(records, owners, candidates[corrects[candidates]], id_code, content, seen, known, reason, team)
     known_before = np.zeros(len(reason), dtype=bool)
-    known_before[candidates] = first_known[id_code[candidates]]
-    team = np.where(reason == ACCEPTED, team, -1)
-    return Verdicts(reason=reason, team=team, content_hash=content_hash, known_before=known_before, id_code=id_code)
+    known_before[candidates] = asked.known
+    return Verdicts(
+        reason=reason,
+        team=np.where(reason == ACCEPTED, team, -1),
+        content_hash=content,
+        id_hash=id_hash,
+        known_before=known_before,
+        id_code=id_code,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +186,6 @@ def _judge_ordinary(
     """The first acceptable record of an id is accepted; those after it, and all of an id known before, are second
     deliveries.
     """
-    team[rows] = _team_of(records, owners, rows)
     at_us = records.occurred_at_us[rows]
     funded = owners.had_subscription(team[rows], at_us)
     acceptable = rows[(team[rows] >= 0) & funded]

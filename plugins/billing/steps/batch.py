@@ -6,6 +6,7 @@ Ingest and replay both end here: a batch is the same whatever its records came f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +21,7 @@ from billing.core.errors import Finding
 from billing.core.frames import picked
 from billing.core.instants import DAY_US, from_us, to_us
 from billing.core.reference import Reference
-from billing.intake.judging import ACCEPTED, REASONS, Correctable, Known, Reason, Verdicts, judge
+from billing.intake.judging import ACCEPTED, REASONS, AskedIds, Correctable, Known, Reason, Verdicts, judge
 from billing.intake.usage_files import raw_records
 from billing.steps import commit_points
 from billing.steps.gathering import ArchivedFile, Gathered, content_hash
@@ -28,7 +29,6 @@ from billing.steps.telemetry import say
 from billing.store import log
 from billing.store.batches import BatchFile, Outcome, QuarantinedRecord, commit_batch, committed
 from billing.store.home import Home
-from billing.store.id_index import Hashes
 from billing.store.quarantine import searched
 from billing.store.tables import used_apis
 
@@ -54,14 +54,11 @@ class IngestSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """Records and what is to become of them; nothing of it is written yet. ``id_hash``: what the index of ids finds
-    each by, shape (records,); of a record whose id nobody asked for it says nothing.
-    """
+    """Records and what is to become of them; nothing of it is written yet."""
 
     files: tuple[ArchivedFile, ...]
     gathered: Gathered
     verdicts: Verdicts
-    id_hash: Hashes
     owners: Owners
 
     @property
@@ -84,13 +81,11 @@ def judge_files(
     with home.database.read() as connection:
         batches = committed(connection)
     owners = home.owners(reference)
-    id_hash = np.zeros(0, dtype=np.uint64)
 
-    def known_content(ids: pa.StringArray) -> tuple[npt.NDArray[np.bool_], Int64s]:
-        nonlocal id_hash
+    def asked(ids: pa.StringArray) -> AskedIds:
         found = home.ids.look_up(batches, ids)
-        id_hash = found.id_hash
-        return found.known, found.content_hash
+        code = np.arange(len(ids)) if found.all_differ else ids.dictionary_encode().indices.to_numpy().astype(np.int64)
+        return AskedIds(code=code, id_hash=found.id_hash, known=found.known, content_hash=found.content_hash)
 
     def known_events(ids: list[str], instants_us: list[int]) -> Mapping[str, Correctable]:
         months = sorted({from_us(us).strftime("%Y-%m") for us in instants_us})
@@ -101,16 +96,10 @@ def judge_files(
         apis=pa.array(reference["apis"]["api"].tolist(), pa.string()),
         owners=owners,
         now_us=to_us(now),
-        content_hash=content_hash(gathered.records),
-        known=Known(content_hash=known_content, events=known_events),
+        content_hash=content_hash,
+        known=Known(ids=asked, events=known_events),
     )
-    return Judged(
-        files=tuple(files),
-        gathered=gathered,
-        verdicts=verdicts,
-        id_hash=np.append(id_hash, np.uint64(0))[verdicts.id_code],
-        owners=owners,
-    )
+    return Judged(files=tuple(files), gathered=gathered, verdicts=verdicts, owners=owners)
 
 
 def _correctable(rows: pa.Table) -> dict[str, Correctable]:
@@ -181,9 +170,12 @@ def _append(home: Home, number: int, judged: Judged) -> None:
         return
     parts = [rows[low : low + _ROWS_AT_ONCE] for low in range(0, len(rows), _ROWS_AT_ONCE)]
     teams = pa.array(judged.owners.team_ids, pa.string())
-    home.usage.append_slices(number, lambda: (_events(judged, teams, part) for part in parts))
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        merging = beside.submit(home.ids.merge)
+        home.usage.append_slices(number, lambda: (_events(judged, teams, part) for part in parts))
+        merging.result()
     commit_points.reached(commit_points.INGEST_USAGE_APPENDED)
-    home.ids.append(number, judged.id_hash[rows])
+    home.ids.append(number, judged.verdicts.id_hash[rows])
     commit_points.reached(commit_points.INGEST_IDS_APPENDED)
 
 

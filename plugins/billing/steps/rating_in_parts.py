@@ -13,7 +13,9 @@ from billing.core.sums import UnbilledUsage, rate_by_sums, summed, together
 from billing.core.terms import Terms
 from billing.store.shards import SHARDS, shard_of
 
-PARTS = 4
+PARTS_MAX = 4
+TEAMS_MIN = 250
+"""So many teams a part: for fewer it is not worth while to ask twice."""
 
 
 def rate_in_parts(terms: Terms, plans: Sequence[TeamPlan], usage: UnbilledUsage, opening: Opening) -> Rated:
@@ -31,8 +33,9 @@ def rate_in_parts(terms: Terms, plans: Sequence[TeamPlan], usage: UnbilledUsage,
 
 
 def _parts(plans: Sequence[TeamPlan]) -> list[list[TeamPlan]]:
-    """One at least, and as many of them as there are shards for."""
+    """One at least."""
+    count = max(1, min(PARTS_MAX, len(plans) // TEAMS_MIN))
     parts: dict[int, list[TeamPlan]] = defaultdict(list)
     for plan in plans:
-        parts[shard_of(plan.team_id) * PARTS // SHARDS].append(plan)
+        parts[shard_of(plan.team_id) * count // SHARDS].append(plan)
     return [parts[number] for number in sorted(parts)] or [[]]

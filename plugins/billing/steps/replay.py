@@ -198,7 +198,6 @@ def _some_judged(foreseen: Foreseen, rows: Int64s) -> Judged:
         files=chosen.files,
         gathered=some_gathered(judged.gathered, rows),
         verdicts=Verdicts(**kept),
-        id_hash=judged.id_hash[rows],
         owners=judged.owners,
     )
 

@@ -28,7 +28,7 @@ from billing.store.lake import CommittedBatches, LakeTable
 Int64s = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
-RUNS_MAX = 8
+RUNS_MAX = 4
 """So many runs are looked through one by one; then the newest are merged."""
 PART_ROWS = 2_000_000
 """So many ids of a run are looked at, or merged, at a time: what is held in memory does not grow with the history."""
@@ -54,12 +54,13 @@ _CONTENT = """
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownIds:
     """What the index says of ids, shapes (ids,). ``content_hash`` is 0 where the id is not known; ``id_hash`` is what
-    ids are found by.
+    ids are found by. ``all_differ``: no id is among them twice, by their hashes (which may meet by chance).
     """
 
     known: npt.NDArray[np.bool_]
     content_hash: Int64s
     id_hash: Hashes
+    all_differ: bool
 
 
 Batches = npt.NDArray[np.int32]
@@ -133,22 +134,24 @@ class IdIndex:
             hashes = np.sort(id_hash)
             part = hashes, np.full(len(hashes), batch_no, dtype=np.int32)
             self._write(runs[-1].last + 1 if runs else 1, batch_no, [part])
-        self._merge()
 
     def look_up(self, batches: CommittedBatches, event_ids: pa.Array) -> KnownIds:
-        """Which of these (distinct) ids were accepted in committed batches. Compared code point by code point."""
+        """Which of these ids were accepted in committed batches. Compared code point by code point."""
         known = np.zeros(len(event_ids), dtype=bool)
         content = np.zeros(len(event_ids), dtype=np.int64)
         id_hash = hash_ids(event_ids)
+        in_order = np.sort(id_hash)
         if batches.through and len(event_ids):
-            place, batch_no = self._found(batches, id_hash)
+            place, batch_no = self._found(batches, id_hash, in_order)
             place, found = self._content(event_ids, place, batch_no)
             known[place], content[place] = True, found
-        return KnownIds(known=known, content_hash=content, id_hash=id_hash)
+        all_differ = not (in_order[1:] == in_order[:-1]).any()
+        return KnownIds(known=known, content_hash=content, id_hash=id_hash, all_differ=all_differ)
 
-    def _found(self, batches: CommittedBatches, asked: Hashes) -> tuple[Int64s, Int64s]:
-        """Places of ids whose hash is in a run, and the batch that it came in; an id may be found more than once."""
-        in_order = np.sort(asked)
+    def _found(self, batches: CommittedBatches, asked: Hashes, in_order: Hashes) -> tuple[Int64s, Int64s]:
+        """Places of ids whose hash is in a run, and the batch that it came in; an id may be found more than once.
+        ``in_order`` are the same hashes, sorted.
+        """
         found = [one for run in self._up_to_date() for one in run.find(in_order)]
         place = np.concatenate([np.zeros(0, np.int64), *(place for place, _ in found)])
         batch_no = np.concatenate([np.zeros(0, np.int32), *(numbers for _, numbers in found)]).astype(np.int64)
@@ -237,8 +240,9 @@ class IdIndex:
         run.path.unlink(missing_ok=True)
         self._opened.pop(run.path.name, None)
 
-    def _merge(self) -> None:
+    def merge(self) -> None:
         """Where there are many runs, merge the newest into one, so that each is larger than all after it together.
+        Beside readers, and beside all that does not append here.
 
         An id is merged about as often as the history doubles.
         """
@@ -246,7 +250,7 @@ class IdIndex:
         for run in list(self._opened.values()):
             if not any(run is kept for kept in runs):
                 self._drop(run)
-        if len(runs) <= RUNS_MAX:
+        if len(runs) < RUNS_MAX:
             return
         after = np.cumsum([run.rows for run in reversed(runs)])[::-1]
         low = next(n for n, run in enumerate(runs) if n == len(runs) - 2 or run.rows < after[n + 1])
