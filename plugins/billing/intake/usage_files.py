@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -271,18 +272,90 @@ def _check_is_not_csv(first: bytes, name: str) -> None:
 
 
 def _jsonl_chunk(piece: Piece, unknown: set[str]) -> UsageChunk:
-    rows: list[tuple[str, ...]] = []
+    """Records that are written like the first one are taken apart together, the others one by one."""
     unreadable = piece.flawed.copy()
-    for place, (start, end) in enumerate(zip(piece.start.tolist(), piece.end.tolist(), strict=True)):
-        row = None if unreadable[place] else _json_record(piece.data[start:end].decode())
+    alike, texts = _alike(piece, unknown)
+    others: list[tuple[str, ...]] = []
+    for place in np.flatnonzero(~alike).tolist():
+        row = None if unreadable[place] else _json_record(piece.data[piece.start[place] : piece.end[place]].decode())
         if row is None:
             unreadable[place] = True
             row = {}
         elif not row.keys() <= _KNOWN:
             unknown.update(row.keys() - _KNOWN)
-        rows.append(tuple([row.get(column, "") for column in COLUMNS]))
-    columns = zip(COLUMNS, zip(*rows, strict=True), strict=True)
-    return _chunk(piece.line, unreadable, {column: pa.array(values, pa.string()) for column, values in columns})
+        others.append(tuple([row.get(column, "") for column in COLUMNS]))
+    columns = dict(zip(COLUMNS, zip(*others, strict=True), strict=True)) if others else {}
+    order = np.argsort(np.concatenate([np.flatnonzero(alike), np.flatnonzero(~alike)]), kind="stable")
+    merged = {
+        column: pa.concat_arrays([texts[column], pa.array(columns.get(column, ()), pa.string())]).take(pa.array(order))
+        for column in COLUMNS
+    }
+    return _chunk(piece.line, unreadable, merged if len(others) else texts)
+
+
+class _Shape(NamedTuple):
+    """How a flat JSON object is written: ``pattern`` is a regular expression (RE2) that holds for a line with the same
+    keys in the same order, the same of its values quoted, nothing escaped. Such a line falls apart at its quotes into
+    ``parts`` pieces; ``cells`` are, by key, the piece that holds the value and whether it is quoted.
+    """
+
+    pattern: str
+    parts: int
+    cells: Mapping[str, tuple[int, bool]]
+
+
+_SHAPE_KEYS_MAX = 30
+_JSON_BARE = r"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null)"
+_JSON_QUOTED = r'"[^"\\\x00-\x1f]*"'
+_JSON_GAP = r"[ \t\r\n]*"
+
+
+def _shape_of(line: str) -> _Shape | None:
+    """The shape of a record; None where it has none."""
+    row = _json_record(line)
+    if not row or len(row) > _SHAPE_KEYS_MAX:
+        return None
+    try:
+        quoted = {key: isinstance(value, str) for key, value in json.loads(line).items()}
+    except ValueError:  # a whole number of thousands of digits
+        return None
+    written = (
+        f'"{re.escape(key)}"{_JSON_GAP}:{_JSON_GAP}{_JSON_QUOTED if is_quoted else _JSON_BARE}'
+        for key, is_quoted in quoted.items()
+    )
+    pattern = f"{_JSON_GAP},{_JSON_GAP}".join(written)
+    cells, part = dict[str, tuple[int, bool]](), 1
+    for key, is_quoted in quoted.items():
+        cells[key] = part + 1 + is_quoted, is_quoted
+        part += 2 + 2 * is_quoted
+    return _Shape(rf"^{_JSON_GAP}\{{{_JSON_GAP}{pattern}{_JSON_GAP}\}}{_JSON_GAP}$", part, cells)
+
+
+def _alike(piece: Piece, unknown: set[str]) -> tuple[Bools, dict[str, pa.Array]]:
+    """Which records are written like the first that has a shape, and their columns as text."""
+    none = np.zeros(len(piece), np.bool_), dict.fromkeys(COLUMNS, pa.array([], pa.string()))
+    first = next((place for place in range(min(len(piece), 8)) if not piece.flawed[place]), None)
+    shape = None if first is None else _shape_of(piece.raw(first).decode(errors="replace"))
+    if shape is None:
+        return none
+    # Each line with what is between it and the next: line ends, which no shape minds.
+    offsets = np.append(piece.start, piece.end[-1]).astype(np.int32)
+    lines = pa.StringArray.from_buffers(len(piece), pa.py_buffer(offsets), pa.py_buffer(piece.data))
+    alike = pc.match_substring_regex(lines, shape.pattern).to_numpy(zero_copy_only=False) & ~piece.flawed
+    if not alike.any():
+        return none
+    unknown.update(shape.cells.keys() - _KNOWN)
+    pieces = pc.split_pattern(lines.filter(pa.array(alike)), '"')
+    blank = pa.repeat("", int(alike.sum()))
+    return alike, {name: _json_cell(pieces, *shape.cells[name]) if name in shape.cells else blank for name in COLUMNS}
+
+
+def _json_cell(pieces: pa.ListArray, part: int, is_quoted: bool) -> pa.StringArray:
+    cell = pc.list_element(pieces, part)
+    if is_quoted:
+        return cell
+    bare = pc.utf8_trim(cell, " \t\r\n:,}")
+    return pc.if_else(pc.equal(bare, "null"), "", bare)
 
 
 _KNOWN = frozenset(COLUMNS)
