@@ -200,6 +200,13 @@ def a_run_that_was_killed(world: World) -> None:
     commit_points._listeners.remove(die)
 
 
+def many_small_files(world: World) -> None:
+    world.load()
+    for day in range(1, 10):
+        world.deliver(f"07{day:02}.csv", f"2026-07-{day:02}T12:00:00Z", event(day, f"2026-07-{day:02}"))
+        world.take(f"2026-07-{day:02}T00:00:00Z", f"2026-07-{day + 1:02}T00:00:00Z")
+
+
 WORLDS: Mapping[str, Callable[[World], None]] = {
     "A window is missing: a file cannot be read": a_file_cannot_be_read,
     "A window is missing: a source cannot be reached": a_source_cannot_be_reached,
@@ -213,5 +220,6 @@ WORLDS: Mapping[str, Callable[[World], None]] = {
     "Reference data came too late": a_price_that_came_too_late,
     "Cycles are over and nothing closes": a_source_that_is_gone_for_good,
     "A run was killed": a_run_that_was_killed,
+    "Taking and closing have become slow": many_small_files,
 }
 """By the heading of the entry."""
