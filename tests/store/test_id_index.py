@@ -155,6 +155,7 @@ def test_runs_are_merged_so_that_they_stay_few(home: Home, part_rows: int, monke
 @pytest.mark.parametrize("harm", ["gone", "one gone", "damaged", "cut short", "hashed otherwise"])
 def test_runs_are_made_again_from_the_usage_table(home: Home, harm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are no truth of their own: whatever becomes of them, no id is forgotten."""
+    monkeypatch.setattr(id_index, "RUNS_MAX", 8)
     for number in range(1, 6):
         append(home, number, [f"e{number}"], [number * 10])
     files = sorted((home.folder / "ids").iterdir())

@@ -1,26 +1,16 @@
-"""Rows of frames and columns that are picked out."""
+"""Frames row by row, where few rows are looked at."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
 
 def rows(frame: pd.DataFrame) -> Iterator[Any]:
     """Each row as a tuple with the columns as names, in order."""
     return iter(frame.itertuples(index=False))
-
-
-def picked(values: pa.Array, places: npt.NDArray[np.int64]) -> pa.Array:
-    """The values at places that ascend. Nothing is copied where these are all of a stretch, as they mostly are."""
-    if len(places) and int(places[-1]) - int(places[0]) == len(places) - 1:
-        return values.slice(int(places[0]), len(places))
-    return values.take(pa.array(places))
 
 
 class ByKey(Mapping[str, dict[str, Any]]):

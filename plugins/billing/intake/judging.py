@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from billing.core.attribution import Owners
-from billing.core.frames import picked
+from billing.intake.usage_columns import picked
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

@@ -36,6 +36,13 @@ _QUANTITY = rf"^-?0*[0-9]{{1,{WHOLE_DIGITS_MAX}}}(?:\.[0-9]{{1,6}})?$"
 _UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
+def picked(values: pa.Array, places: Ints) -> pa.Array:
+    """The values at places that ascend. Nothing is copied where these are all of a stretch, as they mostly are."""
+    if len(places) and int(places[-1]) - int(places[0]) == len(places) - 1:
+        return values.slice(int(places[0]), len(places))
+    return values.take(pa.array(places))
+
+
 def instants_from_text(column: pa.Array) -> tuple[Ints, Bools]:
     """RFC 3339 text (string or large_string) to microseconds since the epoch."""
     us, ok = np.zeros(len(column), np.int64), _matches(column, _INSTANT)

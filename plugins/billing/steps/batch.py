@@ -18,10 +18,10 @@ from sqlalchemy import Connection, insert, select
 
 from billing.core.attribution import Owners
 from billing.core.errors import Finding
-from billing.core.frames import picked
 from billing.core.instants import DAY_US, from_us, to_us
 from billing.core.reference import Reference
 from billing.intake.judging import ACCEPTED, REASONS, AskedIds, Correctable, Known, Reason, Verdicts, judge
+from billing.intake.usage_columns import picked
 from billing.intake.usage_files import raw_records
 from billing.steps import commit_points
 from billing.steps.gathering import ArchivedFile, Gathered, content_hash
