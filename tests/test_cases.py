@@ -6,16 +6,22 @@ import csv
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import pytest
 from pypdf import PdfReader
 
+from billing.core.errors import NotFound
 from billing.documents.e_invoice.syntaxes import Syntax
 from billing.documents.e_invoice.validator import Validator
+from billing.steps.audit.choosing import Choice
+from billing.steps.audit.comparing import Verdict
+from billing.steps.audit.rerun import rerun
 from billing.steps.homes import home_at
 from billing.steps.simulate import simulate
+from billing.store.home import Home
 
 SHARED = Path(__file__).parents[2] / "shared"
 CASES, VERAPDF = SHARED / "cases", SHARED / "tools" / "verapdf" / "verapdf"
@@ -47,6 +53,7 @@ def with_documents(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
         folder = tmp_path_factory.mktemp(name)
         home = home_at(folder / "home")
         simulate(home, CASES / name, folder / "out", templates=TEMPLATES)
+        same_again(home, documents=name == "real-llm-calls")
         home.close()
         return folder / "out"
 
@@ -60,8 +67,15 @@ def test_case(name: str, tmp_path: Path, database_url: str | None, with_document
         return
     home = home_at(tmp_path / "home", database_url)
     simulate(home, CASES / name, tmp_path / "out")
+    same_again(home)
     home.close()
     compare(CASES / name / "expected", tmp_path / "out")
+
+
+def same_again(home: Home, *, documents: bool = False) -> None:
+    """Every closed cycle, rated again from what its close had pinned, is the one that is stored (rule 7.1)."""
+    with suppress(NotFound):  # nothing was closed
+        assert [c for c in rerun(home, Choice(), documents=documents) if c.verdict is not Verdict.EQUAL] == []
 
 
 def test_every_invoice_of_every_case_has_documents_that_keep_the_standards(

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from billing.commands.audit import audit_app
 from billing.commands.checks import checks_app
 from billing.commands.cycles import PARKED_STATUS, cycles_app
 from billing.commands.invoices import invoices_app
@@ -57,6 +58,7 @@ app.add_typer(cycles_app, name="cycles")
 app.add_typer(checks_app, name="checks")
 app.add_typer(invoices_app, name="invoices")
 app.add_typer(month_app, name="month")
+app.add_typer(audit_app, name="audit")
 
 
 @app.callback()

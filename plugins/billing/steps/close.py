@@ -238,7 +238,7 @@ class _Work:
     def of(cls, home: Home, connection: Connection, this: Close, shards: Sequence[int]) -> _Work:
         reference = reference_at(home, this.pinned_load)
         last = ledger.last_closed(connection, shards)
-        due = _due_cycles(reference, last, shards, this.due_through_us)
+        due = due_cycles(reference, last, shards, this.due_through_us)
         plans = [
             TeamPlan(team_id=t, cycles=tuple(c), pinned_batch=last[t].pinned_batch if t in last else 0)
             for t, c in due.items()
@@ -389,7 +389,7 @@ def invoice_numbers(home: Home, close_no: int) -> tuple[str, ...]:
         return tuple(connection.execute(query).scalars())
 
 
-def _due_cycles(
+def due_cycles(
     reference: Reference, last: Mapping[str, LastClosed], shards: Sequence[int], due_through_us: int
 ) -> dict[str, list[CycleSpan]]:
     """By team, the cycles to close now, in order: from the end of its last closed cycle (rule 3.6)."""
@@ -408,7 +408,7 @@ def _waiting(home: Home, connection: Connection, this: Close) -> Waiting:
     lag_us = configured(connection, CLOSE_LAG_SECONDS) * 1_000_000
     over = {}
     if this.due_through_us < this.as_of_us - lag_us and this.pinned_load:
-        over = _due_cycles(
+        over = due_cycles(
             reference_at(home, this.pinned_load), ledger.last_closed(connection), range(SHARDS), this.as_of_us - lag_us
         )
     waiting = sum(1 for mine in over.values() for cycle in mine if cycle.end_us > this.due_through_us)

@@ -27,12 +27,9 @@ def check_ledger(home: Home, laws: Path, *, close_no: int, run: str = COMMAND) -
     Kept with its page, but for a close that closed nothing and finds nothing. Raises ``ConservationBroken``, naming
     every law that is broken and its rows; nothing and nobody can accept that. ``NotFound`` where there are no laws.
     """
+    found, totals = look(home, laws)
     with home.database.read() as connection:
-        found = [_law(connection, path) for path in sorted(laws.glob("*.sql"))]
-        totals = _totals(connection)
         closed = connection.execute(select(func.count()).where(cycles.c.close_no == close_no)).scalar_one()
-    if not found:
-        raise NotFound(f"There are no laws (*.sql) in {laws}: set BILLING_SQL to the folder that has checks/.")
     broken = any(law.violations for law in found) or any(total.left != total.right for total in totals)
     if not closed and not broken:
         return len(found) + len(totals)
@@ -42,6 +39,16 @@ def check_ledger(home: Home, laws: Path, *, close_no: int, run: str = COMMAND) -
         said = "\n".join(f"  {failure}" for failure in seen.failures)
         raise ConservationBroken(f"After close {close_no} the books break {len(seen.failures)} laws:\n{said}")
     return seen.expectations
+
+
+def look(home: Home, laws: Path) -> tuple[list[Law], list[Total]]:
+    """What every query in the folder finds now, and the control totals. ``NotFound`` where there are no laws."""
+    with home.database.read() as connection:
+        found = [_law(connection, path) for path in sorted(laws.glob("*.sql"))]
+        totals = _totals(connection)
+    if not found:
+        raise NotFound(f"There are no laws (*.sql) in {laws}: set BILLING_SQL to the folder that has checks/.")
+    return found, totals
 
 
 def _law(connection: Connection, path: Path) -> Law:

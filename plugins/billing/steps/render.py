@@ -107,18 +107,38 @@ def render_again(home: Home, number: str) -> Again:
     """Make a document again from what was kept: the same bundle, the pinned data. Nothing is written (rule 7.1)."""
     with home.database.read() as connection:
         recorded = _recorded(connection, number, PDF)
-    renderer = _as_it_was(home, recorded)
     [invoice] = read_issued(home, [number])
-    pdf = renderer.render(invoice, xml_of(invoice))
-    here = renderer.recorded_versions()
-    names = sorted(here.keys() | recorded.versions.keys())
-    pairs = ((name, recorded.versions.get(name, "none"), here.get(name, "none")) for name in names)
-    return Again(
-        number=number,
-        pdf=pdf,
-        same=sha256(pdf).hexdigest() == recorded.sha256,
-        differing=tuple(f"{name}: {was} -> {now}" for name, was, now in pairs if was != now),
-    )
+    return Rerenderer(home).render(invoice, recorded)
+
+
+class Rerenderer:
+    """Makes documents again, with one warm renderer a bundle."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._renderers: dict[str, tuple[Renderer, Mapping[str, str]]] = {}
+
+    def render(self, invoice: Invoice, recorded: Document) -> Again:
+        """The document of an invoice as ``recorded`` says that it was made. Nothing is written.
+
+        Raises ``DataRefused`` where this version has no use for its templates, ``DocumentFailed`` where it fails.
+        """
+        renderer, here = self._as_it_was(recorded)
+        pdf = renderer.render(invoice, xml_of(invoice))
+        names = sorted(here.keys() | recorded.versions.keys())
+        pairs = ((name, recorded.versions.get(name, "none"), here.get(name, "none")) for name in names)
+        return Again(
+            number=invoice.number,
+            pdf=pdf,
+            same=sha256(pdf).hexdigest() == recorded.sha256,
+            differing=tuple(f"{name}: {was} -> {now}" for name, was, now in pairs if was != now),
+        )
+
+    def _as_it_was(self, recorded: Document) -> tuple[Renderer, Mapping[str, str]]:
+        if recorded.bundle not in self._renderers:
+            renderer = _as_it_was(self._home, recorded)
+            self._renderers[recorded.bundle] = renderer, renderer.recorded_versions()  # hashes every font
+        return self._renderers[recorded.bundle]
 
 
 def preview(templates: Path, theme: str, locale: str) -> bytes:

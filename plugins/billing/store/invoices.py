@@ -49,8 +49,8 @@ def write_invoices(connection: Connection, close: Close, prefix: str, new: Seque
         year = invoice.issue_date.year
         last[year] = (last[year] if year in last else _last_sequence(connection, prefix, year)) + 1
         number = invoice_number(prefix, year, last[year])
-        made.append(_row(close, invoice, prefix, year, last[year], number))
-        lines += _line_rows(invoice.draft, number)
+        made.append(invoice_row(close, invoice, prefix, year, last[year], number))
+        lines += line_rows(invoice.draft, number)
     insert_rows(connection, invoices, made)
     insert_rows(connection, invoice_lines, lines)
     return [str(row["number"]) for row in made]
@@ -130,7 +130,10 @@ def _last_sequence(connection: Connection, prefix: str, year: int) -> int:
     return int(connection.execute(select(func.coalesce(func.max(invoices.c.sequence), 0)).where(*mine)).scalar_one())
 
 
-def _row(close: Close, invoice: NewInvoice, prefix: str, year: int, sequence: int, number: str) -> dict[str, object]:
+def invoice_row(
+    close: Close, invoice: NewInvoice, prefix: str, year: int, sequence: int, number: str
+) -> dict[str, object]:
+    """An invoice as it is written."""
     draft = invoice.draft
     return {
         "number": number,
@@ -156,7 +159,8 @@ def _row(close: Close, invoice: NewInvoice, prefix: str, year: int, sequence: in
     }
 
 
-def _line_rows(draft: DraftInvoice, number: str) -> list[dict[str, object]]:
+def line_rows(draft: DraftInvoice, number: str) -> list[dict[str, object]]:
+    """Its lines as they are written."""
     return [
         {
             "number": number,

@@ -69,12 +69,16 @@ def rated_shards(connection: Connection, close_no: int) -> set[int]:
 
 
 def last_closed(
-    connection: Connection, shards: Iterable[int] | None = None, *, ended_by_us: int | None = None
+    connection: Connection,
+    shards: Iterable[int] | None = None,
+    *,
+    ended_by_us: int | None = None,
+    before_close: int | None = None,
 ) -> dict[str, LastClosed]:
-    """The last closed cycle of every team (of some shards) that has one; of those that end by ``ended_by_us`` only,
-    where it is given.
+    """The last closed cycle of every team (of some shards) that has one; of those that end by ``ended_by_us`` only, and
+    that an earlier close than ``before_close`` has closed, where these are given.
     """
-    mine = _closed_by(ended_by_us)
+    mine = _closed_by(ended_by_us, before_close)
     newest = select(cycles.c.team_id, func.max(cycles.c.cycle_start_us).label("start")).where(mine)
     if shards is not None:
         newest = newest.where(cycles.c.shard.in_(list(shards)))
@@ -94,15 +98,17 @@ def read_opening(
     grant_subscriptions: Sequence[str],
     *,
     ended_by_us: int | None = None,
+    before_close: int | None = None,
     since_us: int = -(2**62),
 ) -> Opening:
-    """Where closed cycles (those that end by ``ended_by_us``, where it is given) left the teams of some shards (all
-    where None).
+    """Where closed cycles left the teams of some shards (all where None): those that end by ``ended_by_us``, and that
+    earlier closes than ``before_close`` have closed, where these are given.
 
     Carry-over is that of each team's last closed cycle; draws are summed over every closed cycle that drew on the
     subscriptions, whichever team they belonged to then. Nothing is said of periods that were over by ``since_us``.
     """
-    mine = [_closed_by(ended_by_us)] + ([] if shards is None else [cycles.c.shard.in_(list(shards))])
+    closed = _closed_by(ended_by_us, before_close)
+    mine = [closed] + ([] if shards is None else [cycles.c.shard.in_(list(shards))])
     newest = (
         select(cycles.c.team_id, func.max(cycles.c.cycle_start_us).label("start"))
         .where(*mine)
@@ -112,7 +118,7 @@ def read_opening(
     last = and_(carry.c.team_id == newest.c.team_id, carry.c.cycle_start_us == newest.c.start)
     rows = connection.execute(select(carry.c.team_id, carry.c.api, carry.c.closing_micro).join(newest, last))
     carried = {(row.team_id, row.api): int(row.closing_micro) for row in rows if row.closing_micro}
-    return Opening(carry_micro=carried, used=_used(connection, grant_subscriptions, _closed_by(ended_by_us), since_us))
+    return Opening(carry_micro=carried, used=_used(connection, grant_subscriptions, closed, since_us))
 
 
 def write_rated(
@@ -198,10 +204,12 @@ def used_of_grants(connection: Connection) -> dict[str, int]:
     return _grants_used(connection, draws.c.grant_id != "")
 
 
-def _closed_by(end_us: int | None) -> ColumnElement[bool]:
-    """Closed cycles: all, or those that end by an instant."""
+def _closed_by(end_us: int | None, before_close: int | None) -> ColumnElement[bool]:
+    """Closed cycles: all, or those that end by an instant, or that earlier closes have closed."""
     closed = cycles.c.state == ISSUED
-    return closed if end_us is None else and_(closed, cycles.c.cycle_end_us <= end_us)
+    if end_us is not None:
+        closed &= cycles.c.cycle_end_us <= end_us
+    return closed if before_close is None else closed & (cycles.c.close_no < before_close)
 
 
 def _used(connection: Connection, subscriptions: Sequence[str], closed: ColumnElement[bool], since_us: int) -> Used:

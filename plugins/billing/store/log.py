@@ -54,5 +54,10 @@ def verify(connection: Connection) -> tuple[int, str]:
     return seq, expected
 
 
+def hash_of(connection: Connection, seq: int) -> str | None:
+    """The hash of a row; None where there is no such row."""
+    return connection.execute(select(log.c.hash).where(log.c.seq == seq)).scalar()
+
+
 def _hash(seq: int, at_us: int, kind: str, payload: str, previous: str) -> str:
     return sha256(canonical([seq, format_us(at_us), kind, payload, previous]).encode()).hexdigest()

@@ -1,0 +1,128 @@
+"""``billing audit``: closed cycles again, the log, the laws."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from billing.commands.terminal import errors, opened_home, parse_instant, progress_shown, show_table
+from billing.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from billing.steps.audit.choosing import Choice
+    from billing.steps.audit.report import Outcome
+
+RENDERER_STATUS = 3
+
+audit_app = typer.Typer(help="Prove what was billed: closed cycles again, the log, the laws.", no_args_is_help=True)
+
+
+@audit_app.command("rerun")
+def audit_rerun(
+    context: typer.Context,
+    what: Annotated[
+        list[str] | None, typer.Argument(metavar="[INVOICE | TEAM [CYCLE]]", help="CYCLE: the instant it begins at.")
+    ] = None,
+    ended_from: Annotated[
+        datetime | None,
+        typer.Option("--from", parser=parse_instant, metavar="INSTANT", help="Cycles that ended from then on."),
+    ] = None,
+    ended_before: Annotated[
+        datetime | None,
+        typer.Option("--to", parser=parse_instant, metavar="INSTANT", help="Cycles that ended before then."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every closed cycle.")] = False,
+    documents: Annotated[bool, typer.Option("--documents/--no-documents", help="Make XML and PDF again, too.")] = True,
+    out: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write every comparison into this file.")
+    ] = None,
+) -> None:
+    """Rate closed cycles again from what their close had pinned, and compare every figure and document.
+
+    Nothing is changed. Ends with 0 where all is equal, with 1 where anything differs, with 3 where only the renderer
+    does: a document of the same text, whose bytes other versions have made.
+    """
+    from billing.steps.audit.comparing import Verdict
+    from billing.steps.audit.report import take
+    from billing.steps.audit.rerun import rerun
+
+    choice = _choice(what or [], ended_from, ended_before, everything)
+    with opened_home(context) as (home, _), progress_shown() as progress:
+        found = take(rerun(home, choice, documents=documents, progress=progress), out)
+    _show(found)
+    if found.count(Verdict.DIFFERS):
+        raise typer.Exit(1)
+    if found.count(Verdict.RENDERER):
+        raise typer.Exit(RENDERER_STATUS)
+
+
+def _choice(what: list[str], ended_from: datetime | None, ended_before: datetime | None, everything: bool) -> Choice:
+    from billing.steps.audit.choosing import Choice
+
+    bounded = ended_from is not None or ended_before is not None
+    if len(what) > 2 or bool(what) + bounded + everything != 1:
+        raise UsageError("Say which cycles: an invoice, a team and the start of its cycle, --from and --to, or --all.")
+    return Choice(
+        name=what[0] if what else None,
+        cycle_start=parse_instant(what[1]) if len(what) == 2 else None,
+        ended_from=ended_from,
+        ended_before=ended_before,
+    )
+
+
+def _show(found: Outcome) -> None:
+    from billing.steps.audit.comparing import Verdict
+    from billing.steps.audit.report import as_cells
+
+    kinds = dict.fromkeys(what for what, _ in found.counts)
+    show_table(
+        "Compared",
+        ("what", *(verdict.value for verdict in Verdict)),
+        [(what, *(str(found.counts.get((what, verdict), 0)) for verdict in Verdict)) for what in kinds],
+    )
+    for one in found.different:
+        what, team_id, start, key, field, stored, again, verdict = as_cells(one)
+        said = f"stored {stored or 'nothing'}, again {again or 'nothing'}"
+        where = f"{what} {key} of team {team_id}, cycle of {start}, {field}"
+        errors.print(f"{verdict}: {where}: {said}", markup=False, soft_wrap=True)
+
+
+@audit_app.command("log")
+def audit_log(
+    context: typer.Context,
+    against: Annotated[
+        str | None, typer.Option(metavar="HEAD", help="A head that was kept elsewhere: the log must still hold it.")
+    ] = None,
+) -> None:
+    """Verify the hash-chained log and print its head: keep that where nobody who can write here can write."""
+    from billing.steps.audit.chain import Head, verify_log
+
+    kept = Head.parse(against) if against else None
+    with opened_home(context) as (home, _):
+        head = verify_log(home, kept)
+    typer.echo(f"{head.seq} rows hang together. Head: {head}")
+    if kept:
+        typer.echo(f"The log holds {kept}.")
+
+
+@audit_app.command("laws")
+def audit_laws(context: typer.Context) -> None:
+    """Run every law of the books (`sql/checks`) and compare the control totals. Ends with 1 where one is broken."""
+    from billing.steps.ledger_checks import look
+
+    with opened_home(context) as (home, settings):
+        laws, totals = look(home, settings.sql / "checks")
+    rows = [(law.name, "holds" if not law.violations else "BROKEN", law.says) for law in laws]
+    rows += [(total.name, "holds" if total.left == total.right else "BROKEN", total.says) for total in totals]
+    show_table("Laws", ("law", "state", "says"), rows)
+    for law in laws:
+        for row in law.rows:
+            errors.print(f"{law.name}: {row}", markup=False, soft_wrap=True)
+    for total in totals:
+        if total.left != total.right:
+            errors.print(f"{total.name}: {total.left} and {total.right}", markup=False, soft_wrap=True)
+    if any(state == "BROKEN" for _, state, _ in rows):
+        raise typer.Exit(1)

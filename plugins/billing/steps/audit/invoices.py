@@ -1,0 +1,109 @@
+"""Invoices drafted again from the draws of a rerun, compared with those that were issued (section 6 of the rules)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Connection, Row, select
+
+from billing.core.cycles import CycleSpan
+from billing.core.instants import from_us
+from billing.core.invoicing import Buyers, DraftInvoice, draft_invoices, issue_date
+from billing.core.reference import Reference
+from billing.steps.audit.comparing import Comparison, Key, compared
+from billing.steps.reference import reference_at
+from billing.store.home import Home
+from billing.store.invoices import NewInvoice, invoice_row, line_rows
+from billing.store.ledger import Close
+from billing.store.tables import invoice_lines, invoices
+
+Cycles: TypeAlias = frozenset[tuple[str, int]]
+"""Cycles by (team_id, start in microseconds)."""
+
+_HEADER = (
+    *("customer_id", "subscription_id", "currency", "net_minor", "tax_category", "tax_percent_micro", "tax_minor"),
+    *("total_minor", "issued_at_us", "issue_day", "place"),
+)
+_LINE = ("api", "charged_units", "unit_price_micro", "net_minor")
+
+
+def invoices_again(
+    home: Home,
+    connection: Connection,
+    this: Close,
+    mine: Cycles,
+    paid: pd.DataFrame,
+    spans: Mapping[tuple[str, int], CycleSpan],
+) -> Iterator[Comparison]:
+    """Compare every invoice of the chosen cycles of a close: each is drafted by the reference data that it was made
+    from, its close's or those of the day on which it took another one's place. ``paid``: the rerun's draws of pay as
+    you go. ``place`` is the one in the order in which the close gave numbers out (rule 6.3).
+    """
+    query = select(invoices).where(invoices.c.close_no == this.close_no).order_by(invoices.c.sequence)
+    kept = [row for row in connection.execute(query) if (row.team_id, row.cycle_start_us) in mine]
+    loads = {this.pinned_load, *(row.pinned_load for row in kept)}
+    references = {load_no: reference_at(home, load_no) for load_no in loads}
+    drafts = {load_no: _drafts(reference, paid, spans) for load_no, reference in references.items()}
+    own = drafts[this.pinned_load]
+    order = sorted(own, key=lambda key: own[key].issue_order)
+    first = [_subscription(row) for row in kept if row.revision == 1]
+    headers: dict[Key, Sequence[object]] = {}
+    lines: dict[Key, Sequence[object]] = {}
+    for row in kept:
+        key = _subscription(row)
+        if (draft := drafts[row.pinned_load].get(key)) is not None:
+            made = _written(this, references[row.pinned_load], draft, row)
+            place = order.index(key) if row.revision == 1 else ""
+            headers[(*key[:2], row.number)] = [*(made[name] for name in _HEADER[:-1]), place]
+            for line in line_rows(draft, row.number):
+                lines[(*key[:2], row.number, line["line_no"])] = [line[name] for name in _LINE]
+    for key in own.keys() - set(first):
+        headers[(*key[:2], f"{key[2]}, never issued")] = [""] * len(_HEADER)
+    numbered = {row.number: row for row in kept}
+    stored: dict[Key, Sequence[object]] = {
+        (row.team_id, row.cycle_start_us, row.number): [
+            *(getattr(row, name) for name in _HEADER[:-1]),
+            first.index(_subscription(row)) if row.revision == 1 else "",
+        ]
+        for row in kept
+    }
+    found = connection.execute(select(invoice_lines).join(invoices).where(invoices.c.close_no == this.close_no))
+    stored_lines: dict[Key, Sequence[object]] = {
+        (*_subscription(numbered[row.number])[:2], row.number, row.line_no): [getattr(row, name) for name in _LINE]
+        for row in found
+        if row.number in numbered
+    }
+    yield from compared("invoice", _HEADER, stored, headers)
+    yield from compared("line", _LINE, stored_lines, lines)
+
+
+def _drafts(
+    reference: Reference, paid: pd.DataFrame, spans: Mapping[tuple[str, int], CycleSpan]
+) -> dict[tuple[str, int, str], DraftInvoice]:
+    """By team, start of the cycle and subscription."""
+    drafts, _ = draft_invoices(paid, spans, Buyers.from_reference(reference, decided=True))
+    return {(draft.team_id, draft.cycle.start_us, draft.subscription_id): draft for draft in drafts}
+
+
+def _subscription(row: Row[Any]) -> tuple[str, int, str]:
+    return row.team_id, row.cycle_start_us, row.subscription_id
+
+
+def _written(this: Close, reference: Reference, draft: DraftInvoice, row: Row[Any]) -> dict[str, object]:
+    """The invoice as it would be written now, under the number that it has."""
+    issued_us = this.as_of_us if row.revision == 1 else row.issued_at_us
+    issued_at = from_us(issued_us)
+    day = issue_date(issued_at, reference["seller"].iloc[0]["time_zone"])
+    new = NewInvoice(draft=draft, issued_at=issued_at, issue_date=day, revision=row.revision, replaces=row.replaces)
+    close = replace(this, pinned_load=row.pinned_load)
+    return invoice_row(close, new, row.prefix, row.year, row.sequence, row.number)
+
+
+def of_cycles(frame: pd.DataFrame, mine: Cycles) -> pd.DataFrame:
+    """The rows of these cycles, of a frame with team_id and cycle_start_us."""
+    keys = zip(frame["team_id"].tolist(), frame["cycle_start_us"].tolist(), strict=True)
+    return frame[np.array([key in mine for key in keys], dtype=bool)]
