@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from billing.core.errors import NotFound
 from billing.documents.renderer import Renderer
 from billing.steps.audit.choosing import Choice
 from billing.steps.audit.comparing import Comparison, Verdict
+from billing.steps.audit.known_now import known_now, money_by_team
 from billing.steps.audit.rerun import rerun
 from billing.steps.credit import credit
 from billing.steps.homes import home_at
@@ -242,3 +244,32 @@ def run_billing(database_url: str | None) -> Callable[..., tuple[int, str]]:
         return done.exit_code, done.output
 
     return run
+
+
+def test_as_known_now_bills_late_usage_where_it_occurred(
+    shop: Shop, run_billing: Callable[..., tuple[int, str]]
+) -> None:
+    """Rule 7.2. July of t2: 30 translations, 3 that came late, 2 taken back; t1 has 65 and 90 minutes of rendering."""
+    two_months(shop)
+    before = shop.export()
+    found = known_now(shop.home, Choice())
+    changed = {
+        (c.what, c.team_id, c.cycle_start_us, c.field): (c.stored, c.again) for c in found if c.stored != c.again
+    }
+    july, august = us(JULY), us("2026-08-01T00:00:00Z")
+    assert changed["carry", "t2", july, "charged_units"] == ("30", "31")
+    assert changed["carry", "t2", august, "charged_units"] == ("1", "")
+    assert {team for _, team, _, _ in changed} == {"t2"}
+    status, said = run_billing(shop, "audit", "rerun", "--all", "--as-known-now")
+    assert status == 1
+    assert "t2,EUR," in said
+    assert shop.export() == before, "nothing is changed"
+    assert {c.verdict for c in compared(shop, documents=False)} == {Verdict.EQUAL}
+
+
+def test_as_known_now_takes_todays_prices(shop: Shop) -> None:
+    two_months(shop)
+    prices = [line.replace("1.15", "2.30") for line in REFERENCE["unit_prices"]]
+    shop.load(unit_prices=prices)
+    # 155 minutes are 7 units of 20, one free in each month; 5 at 1.15, with a fifth of tax.
+    assert money_by_team(known_now(shop.home, Choice(name="t1"))) == [("t1", "EUR", Decimal("6.90"), Decimal("13.80"))]

@@ -36,6 +36,9 @@ def audit_rerun(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every closed cycle.")] = False,
     documents: Annotated[bool, typer.Option("--documents/--no-documents", help="Make XML and PDF again, too.")] = True,
+    as_known_now: Annotated[
+        bool, typer.Option("--as-known-now", help="Show what today's knowledge would change, and by how much.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write every comparison into this file.")
     ] = None,
@@ -50,6 +53,9 @@ def audit_rerun(
     from billing.steps.audit.rerun import rerun
 
     choice = _choice(what or [], ended_from, ended_before, everything)
+    if as_known_now:
+        _as_known_now(context, choice, out)
+        return
     with opened_home(context) as (home, _), progress_shown() as progress:
         found = take(rerun(home, choice, documents=documents, progress=progress), out)
     _show(found)
@@ -57,6 +63,24 @@ def audit_rerun(
         raise typer.Exit(1)
     if found.count(Verdict.RENDERER):
         raise typer.Exit(RENDERER_STATUS)
+
+
+def _as_known_now(context: typer.Context, choice: Choice, out: Path | None) -> None:
+    from billing.steps.audit.comparing import Verdict
+    from billing.steps.audit.known_now import known_now, money_by_team
+    from billing.steps.audit.report import take
+
+    with opened_home(context) as (home, _):
+        comparisons = known_now(home, choice)
+    money = [
+        (team_id, currency, *map(str, (billed, would_be, would_be - billed)))
+        for team_id, currency, billed, would_be in money_by_team(comparisons)
+    ]
+    show_table("Invoices, as known now", ("team_id", "currency", "billed", "would_be", "difference"), money)
+    found = take(comparisons, out)
+    _show_different(found)
+    if found.count(Verdict.DIFFERS):
+        raise typer.Exit(1)
 
 
 def _choice(what: list[str], ended_from: datetime | None, ended_before: datetime | None, everything: bool) -> Choice:
@@ -75,7 +99,6 @@ def _choice(what: list[str], ended_from: datetime | None, ended_before: datetime
 
 def _show(found: Outcome) -> None:
     from billing.steps.audit.comparing import Verdict
-    from billing.steps.audit.report import as_cells
 
     kinds = dict.fromkeys(what for what, _ in found.counts)
     show_table(
@@ -83,6 +106,12 @@ def _show(found: Outcome) -> None:
         ("what", *(verdict.value for verdict in Verdict)),
         [(what, *(str(found.counts.get((what, verdict), 0)) for verdict in Verdict)) for what in kinds],
     )
+    _show_different(found)
+
+
+def _show_different(found: Outcome) -> None:
+    from billing.steps.audit.report import as_cells
+
     for one in found.different:
         what, team_id, start, key, field, stored, again, verdict = as_cells(one)
         said = f"stored {stored or 'nothing'}, again {again or 'nothing'}"
