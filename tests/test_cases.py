@@ -14,11 +14,14 @@ import pytest
 from pypdf import PdfReader
 
 from billing.core.errors import NotFound
+from billing.core.instants import parse_instant_us
+from billing.core.quantity import parse_micro
 from billing.documents.e_invoice.syntaxes import Syntax
 from billing.documents.e_invoice.validator import Validator
 from billing.steps.audit.choosing import Choice
 from billing.steps.audit.comparing import Verdict
 from billing.steps.audit.rerun import rerun
+from billing.steps.audit.trace import trace
 from billing.steps.homes import home_at
 from billing.steps.simulate import simulate
 from billing.store.home import Home
@@ -116,3 +119,30 @@ def test_case_through_the_command(name: str, status: int, tmp_path: Path) -> Non
     compare(CASES / name / "expected", tmp_path)
     invoices = [row[0] for row in table(tmp_path / "invoices.csv")[1:]]
     assert sorted(path.stem for path in (tmp_path / "documents").glob("*.pdf")) == invoices
+
+
+def test_every_line_of_real_traffic_leads_to_records_of_the_source(tmp_path: Path) -> None:
+    """Rule 7.3: id, instant, app and quantity of every traced event are those of the record in the file as it came, no
+    record is behind two lines, and all of what was used in a cycle is behind its invoice.
+    """
+    folder = CASES / "real-llm-calls"
+    home = home_at(tmp_path / "home")
+    simulate(home, folder, tmp_path / "out")
+    seen: set[tuple[str, int]] = set()
+    for number in [row[0] for row in table(tmp_path / "out" / "invoices.csv")[1:]]:
+        for found in trace(home, number):
+            for event in found.events:
+                raw = usage_file(event.file)[event.record - 2]
+                assert (raw["event_id"], raw["app_id"], raw["api"]) == (event.event_id, event.app_id, found.api)
+                assert parse_instant_us(raw["occurred_at"]) == event.occurred_at_us
+                assert parse_micro(raw["quantity"]) == event.quantity_micro
+                assert (event.file, event.record) not in seen
+                seen.add((event.file, event.record))
+    assert len(seen) > 1_000
+    home.close()
+
+
+@cache
+def usage_file(name: str) -> list[dict[str, str]]:
+    with (CASES / "real-llm-calls" / name).open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))

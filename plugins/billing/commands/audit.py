@@ -10,10 +10,13 @@ import typer
 
 from billing.commands.terminal import errors, opened_home, parse_instant, progress_shown, show_table
 from billing.core.errors import UsageError
+from billing.core.instants import format_us
+from billing.core.quantity import format_micro
 
 if TYPE_CHECKING:
     from billing.steps.audit.choosing import Choice
     from billing.steps.audit.report import Outcome
+    from billing.steps.audit.trace import Place, TracedEvent
 
 RENDERER_STATUS = 3
 
@@ -155,3 +158,58 @@ def audit_laws(context: typer.Context) -> None:
             errors.print(f"{total.name}: {total.left} and {total.right}", markup=False, soft_wrap=True)
     if any(state == "BROKEN" for _, state, _ in rows):
         raise typer.Exit(1)
+
+
+@audit_app.command("trace")
+def audit_trace(
+    context: typer.Context,
+    number: Annotated[str | None, typer.Argument(metavar="[INVOICE]")] = None,
+    line: Annotated[int | None, typer.Option(help="One line of it; all unless given.")] = None,
+    event: Annotated[str | None, typer.Option(metavar="ID", help="Where an event was billed or quarantined.")] = None,
+) -> None:
+    """List the events behind an invoice's lines, in the order in which they completed units; or find an event."""
+    from billing.steps.audit.trace import trace, whereabouts
+
+    if (number is None) == (event is None):
+        raise UsageError("Name an invoice, or an event by --event.")
+    with opened_home(context) as (home, _):
+        if event is not None:
+            places = [_place(one) for one in whereabouts(home, event)]
+            show_table(
+                f"Event {event}", ("state", "team_id", "cycle_start", "batch", "file", "record", "detail"), places
+            )
+            return
+        found = trace(home, number or "", line)
+    for one in found:
+        priced = ", ".join(f"{units} on line {line_no}" for line_no, units in one.lines)
+        opening, closing = format_micro(one.opening_micro), format_micro(one.closing_micro)
+        errors.print(
+            f"{one.api}: {opening} carried over, {len(one.events)} events, {one.charged_units} units ({priced}), "
+            f"{closing} carried on",
+            markup=False,
+            soft_wrap=True,
+        )
+    rows = [(one.api, *_event(each)) for one in found for each in one.events]
+    columns = ("api", "event_id", "occurred_at", "app_id", "quantity", "corrects", "late", "units", "carry")
+    show_table(f"Events behind {number}", (*columns, "batch", "file", "record"), rows)
+
+
+def _place(one: Place) -> tuple[str, ...]:
+    start = "" if one.cycle_start_us is None else format_us(one.cycle_start_us)
+    return one.state, one.team_id, start, str(one.batch_no), one.file, str(one.record), one.detail
+
+
+def _event(one: TracedEvent) -> tuple[str, ...]:
+    return (
+        one.event_id,
+        format_us(one.occurred_at_us),
+        one.app_id,
+        format_micro(one.quantity_micro),
+        one.corrects,
+        "late" if one.is_late else "",
+        str(one.charged_units),
+        format_micro(one.carry_micro),
+        str(one.batch_no),
+        one.file,
+        str(one.record),
+    )

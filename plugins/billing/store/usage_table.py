@@ -94,6 +94,15 @@ class UsageTable:
         named = pc.field("event_id").isin(ids) | pc.field("corrects").isin(ids)
         return self.lake.dataset().to_table(filter=batches.filter() & pc.field("month").isin(list(months)) & named)
 
+    def of_team(self, batches: CommittedBatches, team_id: str, api: str) -> pa.Table:
+        """Accepted events of a team and API, in no order."""
+        mine = (pc.field("shard") == shard_of(team_id)) & (pc.field("team_id") == team_id) & (pc.field("api") == api)
+        return self.lake.dataset().to_table(filter=batches.filter() & mine)
+
+    def named(self, batches: CommittedBatches, event_id: str) -> pa.Table:
+        """The accepted event of an id, if there is one; whatever its month."""
+        return self.lake.dataset().to_table(filter=batches.filter() & (pc.field("event_id") == event_id))
+
 
 def _rows(batch_no: int, events: pa.Table) -> pa.Table:
     """Events as they are kept."""
