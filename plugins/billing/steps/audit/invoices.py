@@ -24,6 +24,8 @@ from billing.store.tables import invoice_lines, invoices
 Cycles: TypeAlias = frozenset[tuple[str, int]]
 """Cycles by (team_id, start in microseconds)."""
 
+Rows: TypeAlias = dict[Key, Sequence[object]]
+
 _HEADER = (
     *("customer_id", "subscription_id", "currency", "net_minor", "tax_category", "tax_percent_micro", "tax_minor"),
     *("total_minor", "issued_at_us", "issue_day", "place"),
@@ -45,40 +47,52 @@ def invoices_again(
     """
     query = select(invoices).where(invoices.c.close_no == this.close_no).order_by(invoices.c.sequence)
     kept = [row for row in connection.execute(query) if (row.team_id, row.cycle_start_us) in mine]
+    stored, stored_lines = _stored(connection, this, kept)
+    again, lines = _again(home, this, kept, paid, spans)
+    yield from compared("invoice", _HEADER, stored, again)
+    yield from compared("line", _LINE, stored_lines, lines)
+
+
+def _stored(connection: Connection, this: Close, kept: Sequence[Row[Any]]) -> tuple[Rows, Rows]:
+    """Invoices and lines as they are kept."""
+    places = _places([_subscription(row) for row in kept if row.revision == 1])
+    headers: Rows = {
+        _numbered(row): [*(getattr(row, name) for name in _HEADER[:-1]), _place(places, row)] for row in kept
+    }
+    by_number = {row.number: _numbered(row) for row in kept}
+    found = connection.execute(select(invoice_lines).join(invoices).where(invoices.c.close_no == this.close_no))
+    lines: Rows = {
+        (*by_number[row.number], row.line_no): [getattr(row, name) for name in _LINE]
+        for row in found
+        if row.number in by_number
+    }
+    return headers, lines
+
+
+def _again(
+    home: Home,
+    this: Close,
+    kept: Sequence[Row[Any]],
+    paid: pd.DataFrame,
+    spans: Mapping[tuple[str, int], CycleSpan],
+) -> tuple[Rows, Rows]:
+    """The same as they would be written now; what nobody has issued is among the invoices."""
     loads = {this.pinned_load, *(row.pinned_load for row in kept)}
     references = {load_no: reference_at(home, load_no) for load_no in loads}
     drafts = {load_no: _drafts(reference, paid, spans) for load_no, reference in references.items()}
     own = drafts[this.pinned_load]
-    order = sorted(own, key=lambda key: own[key].issue_order)
-    first = [_subscription(row) for row in kept if row.revision == 1]
-    headers: dict[Key, Sequence[object]] = {}
-    lines: dict[Key, Sequence[object]] = {}
+    places = _places(sorted(own, key=lambda key: own[key].issue_order))
+    headers: Rows = {}
+    lines: Rows = {}
     for row in kept:
-        key = _subscription(row)
-        if (draft := drafts[row.pinned_load].get(key)) is not None:
+        if (draft := drafts[row.pinned_load].get(_subscription(row))) is not None:
             made = _written(this, references[row.pinned_load], draft, row)
-            place = order.index(key) if row.revision == 1 else ""
-            headers[(*key[:2], row.number)] = [*(made[name] for name in _HEADER[:-1]), place]
+            headers[_numbered(row)] = [*(made[name] for name in _HEADER[:-1]), _place(places, row)]
             for line in line_rows(draft, row.number):
-                lines[(*key[:2], row.number, line["line_no"])] = [line[name] for name in _LINE]
-    for key in own.keys() - set(first):
+                lines[(*_numbered(row), line["line_no"])] = [line[name] for name in _LINE]
+    for key in own.keys() - {_subscription(row) for row in kept if row.revision == 1}:
         headers[(*key[:2], f"{key[2]}, never issued")] = [""] * len(_HEADER)
-    numbered = {row.number: row for row in kept}
-    stored: dict[Key, Sequence[object]] = {
-        (row.team_id, row.cycle_start_us, row.number): [
-            *(getattr(row, name) for name in _HEADER[:-1]),
-            first.index(_subscription(row)) if row.revision == 1 else "",
-        ]
-        for row in kept
-    }
-    found = connection.execute(select(invoice_lines).join(invoices).where(invoices.c.close_no == this.close_no))
-    stored_lines: dict[Key, Sequence[object]] = {
-        (*_subscription(numbered[row.number])[:2], row.number, row.line_no): [getattr(row, name) for name in _LINE]
-        for row in found
-        if row.number in numbered
-    }
-    yield from compared("invoice", _HEADER, stored, headers)
-    yield from compared("line", _LINE, stored_lines, lines)
+    return headers, lines
 
 
 def _drafts(
@@ -89,8 +103,21 @@ def _drafts(
     return {(draft.team_id, draft.cycle.start_us, draft.subscription_id): draft for draft in drafts}
 
 
+def _places(keys: Sequence[tuple[str, int, str]]) -> dict[tuple[str, int, str], int]:
+    return {key: place for place, key in enumerate(keys)}
+
+
+def _place(places: Mapping[tuple[str, int, str], int], row: Row[Any]) -> object:
+    """Corrected invoices have none: they are issued one by one."""
+    return places.get(_subscription(row), "") if row.revision == 1 else ""
+
+
 def _subscription(row: Row[Any]) -> tuple[str, int, str]:
     return row.team_id, row.cycle_start_us, row.subscription_id
+
+
+def _numbered(row: Row[Any]) -> tuple[str, int, str]:
+    return row.team_id, row.cycle_start_us, row.number
 
 
 def _written(this: Close, reference: Reference, draft: DraftInvoice, row: Row[Any]) -> dict[str, object]:

@@ -8,6 +8,7 @@ documents are made again with the bundle that they were made with.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,16 +88,15 @@ def rate_again(home: Home, connection: Connection, this: Close, mine: Cycles) ->
     shards = sorted({shard_of(team_id) for team_id in teams})
     last = ledger.last_closed(connection, shards, before_close=this.close_no)
     due = due_cycles(reference, last, shards, this.due_through_us)
-    closed = ledger.close_cycles(connection, this.close_no)
     # A team that was parked has closed the cycles before that one only.
-    counts = {team_id: sum(1 for key in closed if key[0] == team_id) for team_id in sorted(teams)}
+    counts = Counter(team_id for team_id, _ in ledger.close_cycles(connection, this.close_no))
     plans = [
         TeamPlan(
             team_id=team_id,
-            cycles=tuple(due[team_id][:count]),
+            cycles=tuple(due[team_id][: counts[team_id]]),
             pinned_batch=last[team_id].pinned_batch if team_id in last else 0,
         )
-        for team_id, count in counts.items()
+        for team_id in sorted(teams)
         if due.get(team_id)
     ]
     terms = Terms.from_reference(reference, [plan.team_id for plan in plans])
