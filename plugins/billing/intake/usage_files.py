@@ -295,12 +295,11 @@ def _jsonl_chunk(piece: Piece, unknown: set[str]) -> UsageChunk:
 
 class _Shape(NamedTuple):
     """How a flat JSON object is written: ``pattern`` is a regular expression (RE2) that holds for a line with the same
-    keys in the same order, the same of its values quoted, nothing escaped. Such a line falls apart at its quotes into
-    ``parts`` pieces; ``cells`` are, by key, the piece that holds the value and whether it is quoted.
+    keys in the same order, the same of its values quoted, nothing escaped. Every such line falls apart at its quotes
+    into equally many pieces; ``cells`` are, by key, the piece that holds the value and whether it is quoted.
     """
 
     pattern: str
-    parts: int
     cells: Mapping[str, tuple[int, bool]]
 
 
@@ -328,7 +327,7 @@ def _shape_of(line: str) -> _Shape | None:
     for key, is_quoted in quoted.items():
         cells[key] = part + 1 + is_quoted, is_quoted
         part += 2 + 2 * is_quoted
-    return _Shape(rf"^{_JSON_GAP}\{{{_JSON_GAP}{pattern}{_JSON_GAP}\}}{_JSON_GAP}$", part, cells)
+    return _Shape(rf"^{_JSON_GAP}\{{{_JSON_GAP}{pattern}{_JSON_GAP}\}}{_JSON_GAP}$", cells)
 
 
 def _alike(piece: Piece, unknown: set[str]) -> tuple[Bools, dict[str, pa.Array]]:
