@@ -94,10 +94,18 @@ class UsageTable:
         named = pc.field("event_id").isin(ids) | pc.field("corrects").isin(ids)
         return self.lake.dataset().to_table(filter=batches.filter() & pc.field("month").isin(list(months)) & named)
 
-    def of_team(self, batches: CommittedBatches, team_id: str, api: str) -> pa.Table:
-        """Accepted events of a team and API, in no order."""
+    def of_team(
+        self, batches: CommittedBatches, team_id: str, api: str, from_us: int, until_us: int, late_after: int | None
+    ) -> pa.Table:
+        """Accepted events of a team and API that occurred in ``[from_us, until_us)``, and, where ``late_after`` is
+        given, those that occurred before and came in a later batch than that. In no order.
+        """
+        first, last = (pa.scalar(us, pa.timestamp("us", tz="UTC")) for us in (from_us, until_us))
+        when = pc.field("occurred_at") >= first
+        if late_after is not None:
+            when |= pc.field("batch_no") > late_after
         mine = (pc.field("shard") == shard_of(team_id)) & (pc.field("team_id") == team_id) & (pc.field("api") == api)
-        return self.lake.dataset().to_table(filter=batches.filter() & mine)
+        return self.lake.dataset().to_table(filter=batches.filter() & mine & when & (pc.field("occurred_at") < last))
 
     def named(self, batches: CommittedBatches, event_id: str) -> pa.Table:
         """The accepted event of an id, if there is one; whatever its month."""

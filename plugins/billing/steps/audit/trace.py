@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Row, select
 
+from billing.core.asof import Int64s
 from billing.core.errors import ConservationBroken, NotFound
 from billing.core.instants import to_us
 from billing.core.metering import meter
@@ -19,6 +20,7 @@ from billing.steps.reference import reference_at
 from billing.store import ledger
 from billing.store.batches import committed, demand_rows
 from billing.store.home import Home
+from billing.store.ledger import Close
 from billing.store.tables import batch_files, carry, cycles, invoice_lines, invoices, quarantine
 
 
@@ -80,37 +82,8 @@ def trace(home: Home, number: str, line_no: int | None = None) -> list[Trace]:
 
 def _traced(home: Home, connection: Connection, invoice: Row[Any], api: str, lines: Sequence[tuple[int, int]]) -> Trace:
     key = (invoice.team_id, invoice.cycle_start_us)
-    this = ledger.read_close(connection, invoice.close_no)
-    closed = ledger.close_cycles(connection, invoice.close_no)
-    first_us = min(start_us for team_id, start_us in closed if team_id == invoice.team_id)
-    last = ledger.last_closed(connection, before_close=this.close_no).get(invoice.team_id)
-    usage = home.usage.of_team(committed(connection, this.pinned_batch), invoice.team_id, api)
-    rows = _in_order(usage.to_pylist(), first_us, last.pinned_batch if last else 0, (key[1], closed[key].end_us))
-    kept = connection.execute(
-        select(carry).where(carry.c.team_id == key[0], carry.c.cycle_start_us == key[1], carry.c.api == api)
-    ).one()
-    terms = Terms.from_reference(reference_at(home, this.pinned_load), [invoice.team_id])
-    effective = np.array([max(row["at_us"], first_us) for row in rows], dtype=np.int64)
-    size = terms.rate_size_micro[terms.rates.row_at(np.full(len(rows), terms.apis.index(api)), effective)]
-    quantity = np.array([row["quantity_micro"] for row in rows], dtype=np.int64)
-    metered = meter(np.zeros(len(rows), dtype=np.int64), quantity, size, np.array([kept.opening_micro]))
-    names = _files(connection, {row["batch_no"] for row in rows})
-    events = tuple(
-        TracedEvent(
-            event_id=row["event_id"],
-            occurred_at_us=row["at_us"],
-            app_id=row["app_id"],
-            quantity_micro=row["quantity_micro"],
-            corrects=row["corrects"],
-            is_late=row["at_us"] < first_us,
-            charged_units=units,
-            carry_micro=carried,
-            batch_no=row["batch_no"],
-            file=names[row["batch_no"], row["file_no"]],
-            record=row["line"],
-        )
-        for row, units, carried in zip(rows, metered.charged_units.tolist(), metered.carry_micro.tolist(), strict=True)
-    )
+    query = select(carry).where(carry.c.team_id == key[0], carry.c.cycle_start_us == key[1], carry.c.api == api)
+    kept = connection.execute(query).one()
     found = Trace(
         number=invoice.number,
         team_id=invoice.team_id,
@@ -120,26 +93,56 @@ def _traced(home: Home, connection: Connection, invoice: Row[Any], api: str, lin
         closing_micro=kept.closing_micro,
         charged_units=kept.charged_units,
         lines=lines,
-        events=events,
+        events=_events(home, connection, invoice, api, kept.opening_micro),
     )
     _demand_equal(found, kept)
     return found
 
 
-def _in_order(
-    rows: Iterable[dict[str, Any]], first_us: int, billed_batch: int, cycle: tuple[int, int]
-) -> list[dict[str, Any]]:
-    """The events that are effective in the cycle, in the order of rule 4.2. ``first_us`` is where the close began to
-    bill the team; what occurred before it and came by ``billed_batch`` is billed already (rule 3.5).
-    """
-    found = []
-    for row in rows:
-        at_us = to_us(row["occurred_at"])
-        unbilled = at_us >= first_us or row["batch_no"] > billed_batch
-        if unbilled and cycle[0] <= max(at_us, first_us) < cycle[1]:
-            found.append({**row, "at_us": at_us})
-    found.sort(key=lambda row: (max(row["at_us"], first_us), row["at_us"], not row["corrects"], row["event_id"]))
-    return found
+def _events(
+    home: Home, connection: Connection, invoice: Row[Any], api: str, opening_micro: int
+) -> tuple[TracedEvent, ...]:
+    """The events of an API that are effective in the invoice's cycle, metered in the order of rule 4.2."""
+    this = ledger.read_close(connection, invoice.close_no)
+    start_us, last = invoice.cycle_start_us, ledger.last_closed(connection, before_close=this.close_no)
+    spans = ledger.close_cycles(connection, this.close_no)
+    closed = {begun: span for (team_id, begun), span in spans.items() if team_id == invoice.team_id}
+    billed = last[invoice.team_id].pinned_batch if invoice.team_id in last else 0
+    # Late usage is effective at the start of the first cycle that was open (rule 3.5).
+    late_after = billed if start_us == min(closed) else None
+    batches = committed(connection, this.pinned_batch)
+    usage = home.usage.of_team(batches, invoice.team_id, api, start_us, closed[start_us].end_us, late_after)
+    rows = [{**row, "at_us": to_us(row["occurred_at"])} for row in usage.to_pylist()]
+    rows.sort(key=lambda row: (max(row["at_us"], start_us), row["at_us"], not row["corrects"], row["event_id"]))
+    quantity = np.array([row["quantity_micro"] for row in rows], dtype=np.int64)
+    effective = np.array([max(row["at_us"], start_us) for row in rows], dtype=np.int64)
+    size = _sizes(home, this, invoice.team_id, api, effective)
+    metered = meter(np.zeros(len(rows), dtype=np.int64), quantity, size, np.array([opening_micro]))
+    names = _files(connection, {row["batch_no"] for row in rows})
+    return tuple(
+        TracedEvent(
+            event_id=row["event_id"],
+            occurred_at_us=row["at_us"],
+            app_id=row["app_id"],
+            quantity_micro=row["quantity_micro"],
+            corrects=row["corrects"],
+            is_late=row["at_us"] < start_us,
+            charged_units=units,
+            carry_micro=carried,
+            batch_no=row["batch_no"],
+            file=names[row["batch_no"], row["file_no"]],
+            record=row["line"],
+        )
+        for row, units, carried in zip(rows, metered.charged_units.tolist(), metered.carry_micro.tolist(), strict=True)
+    )
+
+
+def _sizes(home: Home, this: Close, team_id: str, api: str, effective_us: Int64s) -> Int64s:
+    """The unit size in force at each instant, by what the close had pinned (rule 4.1)."""
+    terms = Terms.from_reference(reference_at(home, this.pinned_load), [team_id])
+    place = np.full(len(effective_us), terms.apis.index(api), dtype=np.int64)
+    sizes: Int64s = terms.rate_size_micro[terms.rates.row_at(place, effective_us)]
+    return sizes
 
 
 def _files(connection: Connection, numbers: Iterable[int]) -> dict[tuple[int, int], str]:
