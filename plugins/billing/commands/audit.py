@@ -1,4 +1,4 @@
-"""``billing audit``: closed cycles again, the log, the laws."""
+"""``billing audit``: closed cycles again, traces, the log, the laws, SQL."""
 
 from __future__ import annotations
 
@@ -158,6 +158,19 @@ def audit_laws(context: typer.Context) -> None:
             errors.print(f"{total.name}: {total.left} and {total.right}", markup=False, soft_wrap=True)
     if any(state == "BROKEN" for _, state, _ in rows):
         raise typer.Exit(1)
+
+
+@audit_app.command("sql")
+def audit_sql(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A query; `sql/audit/` has some.")],
+) -> None:
+    """Run SQL over everything: every table of the database, and `usage`, the accepted events. Changes nothing."""
+    from billing.steps.audit.sql import run_sql
+
+    with opened_home(context) as (home, _):
+        found = run_sql(home, file.read_text("utf-8"))
+    show_table(file.name, found.columns, [["" if cell is None else str(cell) for cell in row] for row in found.rows])
 
 
 @audit_app.command("trace")

@@ -42,6 +42,11 @@ class CommittedBatches:
         counts = pc.field("batch_no") <= self.through
         return counts & ~pc.field("batch_no").isin(list(self.void)) if self.void else counts
 
+    def sql(self) -> str:
+        """The same in SQL."""
+        void = ", ".join(map(str, self.void))
+        return f"batch_no <= {self.through}" + (f" and batch_no not in ({void})" if void else "")
+
 
 class LakeTable:
     """One Delta table. Every row carries the number of the ingest batch that brought it."""

@@ -95,13 +95,8 @@ class Unbilled:
             return frozenset()
         with engine() as connection:
             usage = self._lake.read_in(connection, later)
-            query = _TEAMS_SINCE.format(usage=usage, counts=self._counts(), since=batch_no)
+            query = _TEAMS_SINCE.format(usage=usage, counts=self._batches.sql(), since=batch_no)
             return frozenset(team_id for (team_id,) in connection.execute(query).fetchall())
-
-    def _counts(self) -> str:
-        """SQL for a row's batch being one that counts."""
-        void = ", ".join(map(str, self._batches.void))
-        return f"batch_no <= {self._batches.through}" + (f" and batch_no not in ({void})" if void else "")
 
     @contextmanager
     def _engine(
@@ -112,7 +107,7 @@ class Unbilled:
             connection.register("plan", _plans(plans))
             files = self._files(plans, segments)
             usage = self._lake.read_in(connection, files) if files else _nothing(connection, self._lake.schema)
-            yield connection, _UNBILLED.format(usage=usage, counts=self._counts())
+            yield connection, _UNBILLED.format(usage=usage, counts=self._batches.sql())
 
     def _files(self, plans: Sequence[TeamPlan], segments: Sequence[Segment] | None) -> list[str]:
         """The data files that may hold any of it, by their statistics."""
