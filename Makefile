@@ -19,7 +19,7 @@ demo: setup
 	@$(PYTHON) -m billing.demo $(ARGS)
 
 test: setup
-	@$(PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
+	@$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup
 	$(PYTHON) -m ruff check .
