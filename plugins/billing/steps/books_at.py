@@ -20,14 +20,13 @@ from billing.core.model import Kind, Parked
 from billing.core.rating import DRAW_COLUMNS, Rated
 from billing.core.reference import Reference
 from billing.core.spans import Opening, Used
-from billing.core.streams import TeamPlan
 from billing.core.sums import rate_by_sums
 from billing.core.terms import Terms, subscriptions_of
 from billing.steps.collector import collector_paused
 from billing.steps.reference import reference_at
 from billing.store.batches import committed, pinnable
 from billing.store.home import Home
-from billing.store.ledger import ISSUED, LastClosed, last_closed, read_opening
+from billing.store.ledger import ISSUED, LastClosed, last_closed, plans_of, read_opening
 from billing.store.reference_history import last_load
 from billing.store.tables import cycles
 
@@ -150,14 +149,8 @@ def _rated(
     at_us: int,
 ) -> Rated:
     """Teams rated up to the instant by what is known at one batch and load."""
-    plans = [
-        TeamPlan(
-            team_id=team_id,
-            cycles=tuple(_until(cycle, at_us) for cycle in mine),
-            pinned_batch=last[team_id].pinned_batch if team_id in last else 0,
-        )
-        for team_id, mine in sorted(teams.items())
-    ]
+    cut = {name: [_until(cycle, at_us) for cycle in mine] for name, mine in sorted(teams.items())}
+    plans = plans_of(cut, last)
     terms = Terms.from_reference(reference_at(home, known.load_no), list(teams))
     return rate_by_sums(terms, plans, home.usage.unbilled(committed(connection, known.batch_no)), opening)
 

@@ -239,10 +239,7 @@ class _Work:
         reference = reference_at(home, this.pinned_load)
         last = ledger.last_closed(connection, shards)
         due = due_cycles(reference, last, shards, this.due_through_us)
-        plans = [
-            TeamPlan(team_id=t, cycles=tuple(c), pinned_batch=last[t].pinned_batch if t in last else 0)
-            for t, c in due.items()
-        ]
+        plans = ledger.plans_of(due, last)
         terms = Terms.from_reference(reference, list(due))
         return cls(
             shards=shards,

@@ -177,6 +177,9 @@ class LakeTable:
         The columns are the schema's without those of the partition, which stand in ``files()``.
         """
         columns = [column for column in self.schema if column.name not in self._partition_by]
+        if not paths:
+            engine.register("no_rows", pa.schema(columns).empty_table())
+            return "no_rows"
         return self.storage.read_in(engine, self._sizes(paths), pa.schema(columns))
 
     def last_batch(self) -> int:

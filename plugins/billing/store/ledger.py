@@ -15,6 +15,7 @@ from billing.core.instants import DAY_US
 from billing.core.model import Kind, Parked
 from billing.core.rating import Rated
 from billing.core.spans import Opening, Used
+from billing.core.streams import TeamPlan
 from billing.store.database import insert_columns, insert_rows
 from billing.store.tables import carry, close_shards, closes, cycles, draws, parked, usage_days
 
@@ -90,6 +91,14 @@ def last_closed(
         row.team_id: LastClosed(end_us=row.cycle_end_us, pinned_batch=row.pinned_batch)
         for row in connection.execute(query)
     }
+
+
+def plans_of(spans: Mapping[str, Sequence[CycleSpan]], last: Mapping[str, LastClosed]) -> list[TeamPlan]:
+    """What is to be rated of teams: these cycles, from where their last closed ones ended; in the order given."""
+    return [
+        TeamPlan(team_id=name, cycles=tuple(mine), pinned_batch=last[name].pinned_batch if name in last else 0)
+        for name, mine in spans.items()
+    ]
 
 
 def read_opening(

@@ -105,8 +105,7 @@ class Unbilled:
         """An engine that knows the plans, and SQL for their unbilled events: at least for those of the segments."""
         with engine() as connection:
             connection.register("plan", _plans(plans))
-            files = self._files(plans, segments)
-            usage = self._lake.read_in(connection, files) if files else _nothing(connection, self._lake.schema)
+            usage = self._lake.read_in(connection, self._files(plans, segments))
             yield connection, _UNBILLED.format(usage=usage, counts=self._batches.sql())
 
     def _files(self, plans: Sequence[TeamPlan], segments: Sequence[Segment] | None) -> list[str]:
@@ -134,11 +133,6 @@ def _touched(first: pa.Array, last: pa.Array, segments: Sequence[Segment]) -> pa
     days = np.array(sorted({segment.from_us // DAY_US for segment in segments}), dtype=np.int64)
     low, high = first.to_numpy() // DAY_US, (last.to_numpy() + _STATISTICS_US) // DAY_US
     return pa.array(np.searchsorted(days, low) < np.searchsorted(days, high, side="right"))
-
-
-def _nothing(connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> str:
-    connection.register("no_usage", schema.empty_table())
-    return "no_usage"
 
 
 def _plans(plans: Sequence[TeamPlan]) -> pa.Table:

@@ -15,8 +15,8 @@ from billing.core.instants import format_instant, to_us
 from billing.store.ledger import ISSUED
 from billing.store.tables import cycles, invoices
 
-ByClose: TypeAlias = Mapping[int, frozenset[tuple[str, int]]]
-"""By close, the cycles that it closed: (team_id, start in microseconds)."""
+Cycles: TypeAlias = frozenset[tuple[str, int]]
+"""Cycles by (team_id, start in microseconds)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +30,8 @@ class Choice:
     ended_from: datetime | None = None
     ended_before: datetime | None = None
 
-    def read(self, connection: Connection) -> ByClose:
-        """The cycles. Raises ``NotFound`` where there is none."""
+    def read(self, connection: Connection) -> Mapping[int, Cycles]:
+        """The cycles, by the close that closed them. Raises ``NotFound`` where there is none."""
         query = select(cycles.c.close_no, cycles.c.team_id, cycles.c.cycle_start_us)
         found: dict[int, set[tuple[str, int]]] = defaultdict(set)
         for row in connection.execute(query.where(cycles.c.state == ISSUED, *self._conditions(connection))):

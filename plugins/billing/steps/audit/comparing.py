@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -58,11 +57,6 @@ def compared(
                 again=now,
                 verdict=Verdict.EQUAL if same else Verdict.DIFFERS,
             )
-
-
-def counted(comparisons: Iterable[Comparison]) -> Counter[tuple[str, Verdict]]:
-    """How many of each kind came to what."""
-    return Counter((one.what, one.verdict) for one in comparisons)
 
 
 def _text(value: object) -> str:

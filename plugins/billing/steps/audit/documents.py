@@ -13,8 +13,8 @@ from billing.core.errors import BillingError, DataRefused
 from billing.core.model import Invoice
 from billing.documents.e_invoice.syntaxes import Syntax
 from billing.documents.errors import DocumentFailed
+from billing.steps.audit.choosing import Cycles
 from billing.steps.audit.comparing import Comparison, Verdict
-from billing.steps.audit.invoices import Cycles
 from billing.steps.e_invoices import xml_of
 from billing.steps.progress import Progress
 from billing.steps.render import Rerenderer, read_issued
@@ -28,8 +28,11 @@ def documents_again(home: Home, mine: Cycles, progress: Progress) -> Iterator[Co
     """Make every kept document of the cycles' invoices again, and of the credit notes to them."""
     placed = _numbers(home, mine)
     with home.database.read() as connection:
-        kept = {number: documents_of(connection, number) for number in placed}
-    numbers = [number for number in placed if kept[number]]
+        kept: dict[str, list[Document]] = {}
+        for document in documents_of(connection):
+            if document.number in placed:
+                kept.setdefault(document.number, []).append(document)
+    numbers = list(kept)
     renderer = Rerenderer(home)
     for done, one in enumerate(read_issued(home, numbers)):
         progress("making documents again", done, len(numbers))

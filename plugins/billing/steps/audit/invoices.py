@@ -14,15 +14,13 @@ from billing.core.cycles import CycleSpan
 from billing.core.instants import from_us
 from billing.core.invoicing import Buyers, DraftInvoice, draft_invoices, issue_date
 from billing.core.reference import Reference
+from billing.steps.audit.choosing import Cycles
 from billing.steps.audit.comparing import Comparison, Key, compared
 from billing.steps.reference import reference_at
 from billing.store.home import Home
 from billing.store.invoices import NewInvoice, invoice_row, line_rows
 from billing.store.ledger import Close
 from billing.store.tables import invoice_lines, invoices
-
-Cycles: TypeAlias = frozenset[tuple[str, int]]
-"""Cycles by (team_id, start in microseconds)."""
 
 Rows: TypeAlias = dict[Key, Sequence[object]]
 

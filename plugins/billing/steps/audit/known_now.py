@@ -23,9 +23,9 @@ from billing.core.reference import Reference
 from billing.core.spans import NOTHING_USED, Opening
 from billing.core.streams import TeamPlan
 from billing.core.terms import Terms, subscriptions_of
-from billing.steps.audit.choosing import Choice
+from billing.steps.audit.choosing import Choice, Cycles
 from billing.steps.audit.comparing import Comparison, Key, compared
-from billing.steps.audit.invoices import Cycles, of_cycles
+from billing.steps.audit.invoices import of_cycles
 from billing.steps.collector import collector_paused
 from billing.steps.rating_in_parts import rate_in_parts
 from billing.steps.reference import current_reference

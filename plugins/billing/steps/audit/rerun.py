@@ -19,13 +19,12 @@ from billing.core.cycles import CycleSpan
 from billing.core.frames import rows
 from billing.core.model import Kind
 from billing.core.rating import DRAW_COLUMNS, Rated
-from billing.core.streams import TeamPlan
 from billing.core.terms import Terms
 from billing.core.zones import TZDATA_VERSION
-from billing.steps.audit.choosing import Choice
+from billing.steps.audit.choosing import Choice, Cycles
 from billing.steps.audit.comparing import Comparison, Key, Verdict, compared
 from billing.steps.audit.documents import documents_again
-from billing.steps.audit.invoices import Cycles, invoices_again, of_cycles
+from billing.steps.audit.invoices import invoices_again, of_cycles
 from billing.steps.close import due_cycles
 from billing.steps.collector import collector_paused
 from billing.steps.progress import Progress, silent
@@ -46,8 +45,11 @@ _DAYS = ("first_day", "quantities", "late_micro")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Again:
-    """Some cycles of a close rated again: their spans as reference data gives them, and what came of them."""
+    """Some cycles of a close rated again: their spans as reference data gives them, and what came of them; ``closed``
+    are all cycles that the close has closed, as they are stored.
+    """
 
+    closed: Mapping[tuple[str, int], CycleSpan]
     spans: Mapping[tuple[str, int], CycleSpan]
     rated: Rated
 
@@ -89,16 +91,9 @@ def rate_again(home: Home, connection: Connection, this: Close, mine: Cycles) ->
     last = ledger.last_closed(connection, shards, before_close=this.close_no)
     due = due_cycles(reference, last, shards, this.due_through_us)
     # A team that was parked has closed the cycles before that one only.
-    counts = Counter(team_id for team_id, _ in ledger.close_cycles(connection, this.close_no))
-    plans = [
-        TeamPlan(
-            team_id=team_id,
-            cycles=tuple(due[team_id][: counts[team_id]]),
-            pinned_batch=last[team_id].pinned_batch if team_id in last else 0,
-        )
-        for team_id in sorted(teams)
-        if due.get(team_id)
-    ]
+    closed = ledger.close_cycles(connection, this.close_no)
+    counts = Counter(team_id for team_id, _ in closed)
+    plans = ledger.plans_of({name: due[name][: counts[name]] for name in sorted(teams) if due.get(name)}, last)
     terms = Terms.from_reference(reference, [plan.team_id for plan in plans])
     opening = ledger.read_opening(
         connection,
@@ -109,7 +104,7 @@ def rate_again(home: Home, connection: Connection, this: Close, mine: Cycles) ->
     )
     usage = home.usage.unbilled(committed(connection, this.pinned_batch))
     spans = {(plan.team_id, span.start_us): span for plan in plans for span in plan.cycles}
-    return Again(spans=spans, rated=rate_in_parts(terms, plans, usage, opening))
+    return Again(closed=closed, spans=spans, rated=rate_in_parts(terms, plans, usage, opening))
 
 
 def _zones(connection: Connection, close_no: int, mine: Cycles) -> Iterator[Comparison]:
@@ -131,8 +126,7 @@ def _zones(connection: Connection, close_no: int, mine: Cycles) -> Iterator[Comp
 
 def _ledger(connection: Connection, this: Close, mine: Cycles, again: Again) -> Iterator[Comparison]:
     """Cycles, carry-over, draws, and usage by day."""
-    closed = ledger.close_cycles(connection, this.close_no)
-    stored, spans = _spans(closed, mine), _spans(again.spans, mine)
+    stored, spans = _spans(again.closed, mine), _spans(again.spans, mine)
     yield from compared("cycle", _CYCLE, stored, spans)
     rated = again.rated
     for name, table, key, fields, frame in (

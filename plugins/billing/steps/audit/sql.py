@@ -63,9 +63,7 @@ def _type(kind: object) -> pa.DataType:
 
 def _usage(home: Home, connection: Connection, own: duckdb.DuckDBPyConnection) -> str:
     """SQL that makes the view of usage."""
-    lake, counts = home.usage.lake, committed(connection).sql()
-    paths = lake.paths(lambda files: pa.array([True] * files.num_rows))
-    if not paths:
-        own.register("no_usage", lake.schema.empty_table())
-    table = lake.read_in(own, paths) if paths else "no_usage"
+    lake = home.usage.lake
+    table = lake.read_in(own, lake.paths(lambda files: pa.array([True] * files.num_rows)))
+    counts = committed(connection).sql()
     return f"create or replace temp view {USAGE} as select * from {table} where {counts}"  # noqa: S608 - names of our own

@@ -20,7 +20,9 @@ from billing.steps.reference import reference_at
 from billing.store import ledger
 from billing.store.batches import committed, demand_rows
 from billing.store.home import Home
+from billing.store.lake import CommittedBatches
 from billing.store.ledger import Close
+from billing.store.shards import shard_of
 from billing.store.tables import batch_files, carry, cycles, invoice_lines, invoices, quarantine
 
 
@@ -73,14 +75,61 @@ def trace(home: Home, number: str, line_no: int | None = None) -> list[Trace]:
         lines = [row for row in connection.execute(query) if line_no in (None, row.line_no)]
         if not lines:
             raise NotFound(f"{number} has no line {line_no}.")
-        demand_rows(home, connection, ledger.read_close(connection, invoice.close_no).pinned_batch)
+        this = ledger.read_close(connection, invoice.close_no)
+        demand_rows(home, connection, this.pinned_batch)
+        stretch = _Stretch.of(home, connection, this, invoice)
         return [
-            _traced(home, connection, invoice, api, [(r.line_no, r.charged_units) for r in lines if r.api == api])
+            _traced(
+                home, connection, stretch, invoice, api, [(r.line_no, r.charged_units) for r in lines if r.api == api]
+            )
             for api in dict.fromkeys(row.api for row in lines)
         ]
 
 
-def _traced(home: Home, connection: Connection, invoice: Row[Any], api: str, lines: Sequence[tuple[int, int]]) -> Trace:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stretch:
+    """An invoice's cycle, and what of usage is billed in it: of these batches, and late usage that came after a batch
+    where the cycle is the first that was open (rule 3.5).
+    """
+
+    team_id: str
+    start_us: int
+    end_us: int
+    late_after: int | None
+    batches: CommittedBatches
+    terms: Terms
+
+    @classmethod
+    def of(cls, home: Home, connection: Connection, this: Close, invoice: Row[Any]) -> _Stretch:
+        mine = (cycles.c.team_id == invoice.team_id) & (cycles.c.close_no == this.close_no)
+        spans = select(cycles.c.cycle_start_us, cycles.c.cycle_end_us).where(mine)
+        ends = {row.cycle_start_us: row.cycle_end_us for row in connection.execute(spans)}
+        last = ledger.last_closed(connection, [shard_of(invoice.team_id)], before_close=this.close_no)
+        billed = last[invoice.team_id].pinned_batch if invoice.team_id in last else 0
+        return cls(
+            team_id=invoice.team_id,
+            start_us=invoice.cycle_start_us,
+            end_us=ends[invoice.cycle_start_us],
+            late_after=billed if invoice.cycle_start_us == min(ends) else None,
+            batches=committed(connection, this.pinned_batch),
+            terms=Terms.from_reference(reference_at(home, this.pinned_load), [invoice.team_id]),
+        )
+
+    def sizes(self, api: str, effective_us: Int64s) -> Int64s:
+        """The unit size in force at each instant, by what the close had pinned (rule 4.1)."""
+        place = np.full(len(effective_us), self.terms.apis.index(api), dtype=np.int64)
+        found: Int64s = self.terms.rate_size_micro[self.terms.rates.row_at(place, effective_us)]
+        return found
+
+
+def _traced(
+    home: Home,
+    connection: Connection,
+    stretch: _Stretch,
+    invoice: Row[Any],
+    api: str,
+    lines: Sequence[tuple[int, int]],
+) -> Trace:
     key = (invoice.team_id, invoice.cycle_start_us)
     query = select(carry).where(carry.c.team_id == key[0], carry.c.cycle_start_us == key[1], carry.c.api == api)
     kept = connection.execute(query).one()
@@ -93,30 +142,25 @@ def _traced(home: Home, connection: Connection, invoice: Row[Any], api: str, lin
         closing_micro=kept.closing_micro,
         charged_units=kept.charged_units,
         lines=lines,
-        events=_events(home, connection, invoice, api, kept.opening_micro),
+        events=_events(home, connection, stretch, api, kept.opening_micro),
     )
     _demand_equal(found, kept)
     return found
 
 
 def _events(
-    home: Home, connection: Connection, invoice: Row[Any], api: str, opening_micro: int
+    home: Home, connection: Connection, stretch: _Stretch, api: str, opening_micro: int
 ) -> tuple[TracedEvent, ...]:
     """The events of an API that are effective in the invoice's cycle, metered in the order of rule 4.2."""
-    this = ledger.read_close(connection, invoice.close_no)
-    start_us, last = invoice.cycle_start_us, ledger.last_closed(connection, before_close=this.close_no)
-    spans = ledger.close_cycles(connection, this.close_no)
-    closed = {begun: span for (team_id, begun), span in spans.items() if team_id == invoice.team_id}
-    billed = last[invoice.team_id].pinned_batch if invoice.team_id in last else 0
-    # Late usage is effective at the start of the first cycle that was open (rule 3.5).
-    late_after = billed if start_us == min(closed) else None
-    batches = committed(connection, this.pinned_batch)
-    usage = home.usage.of_team(batches, invoice.team_id, api, start_us, closed[start_us].end_us, late_after)
+    start_us = stretch.start_us
+    usage = home.usage.of_team(
+        stretch.batches, stretch.team_id, api, start_us, stretch.end_us, late_after=stretch.late_after
+    )
     rows = [{**row, "at_us": to_us(row["occurred_at"])} for row in usage.to_pylist()]
     rows.sort(key=lambda row: (max(row["at_us"], start_us), row["at_us"], not row["corrects"], row["event_id"]))
     quantity = np.array([row["quantity_micro"] for row in rows], dtype=np.int64)
     effective = np.array([max(row["at_us"], start_us) for row in rows], dtype=np.int64)
-    size = _sizes(home, this, invoice.team_id, api, effective)
+    size = stretch.sizes(api, effective)
     metered = meter(np.zeros(len(rows), dtype=np.int64), quantity, size, np.array([opening_micro]))
     names = _files(connection, {row["batch_no"] for row in rows})
     return tuple(
@@ -135,14 +179,6 @@ def _events(
         )
         for row, units, carried in zip(rows, metered.charged_units.tolist(), metered.carry_micro.tolist(), strict=True)
     )
-
-
-def _sizes(home: Home, this: Close, team_id: str, api: str, effective_us: Int64s) -> Int64s:
-    """The unit size in force at each instant, by what the close had pinned (rule 4.1)."""
-    terms = Terms.from_reference(reference_at(home, this.pinned_load), [team_id])
-    place = np.full(len(effective_us), terms.apis.index(api), dtype=np.int64)
-    sizes: Int64s = terms.rate_size_micro[terms.rates.row_at(place, effective_us)]
-    return sizes
 
 
 def _files(connection: Connection, numbers: Iterable[int]) -> dict[tuple[int, int], str]:
