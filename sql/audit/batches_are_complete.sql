@@ -1,5 +1,6 @@
 -- Every record of every committed batch is accepted, a second delivery, or quarantined; what was accepted is in usage.
--- Run by `billing audit sql`. A batch that does not add up has a difference that is not 0.
+-- A row is a committed batch; one that does not add up has an `unaccounted` or a `missing` that is not 0.
+-- Parameters: none. Bounds: all batches and all accepted usage; records. Runs on DuckDB by `billing audit sql`.
 select
     b.batch_no,
     b.source,

@@ -1,6 +1,8 @@
 -- All usage of a team and API that any closed cycle counted, beside all that was accepted and occurred before the end of
--- the team's last closed cycle. What came after that cycle was closed is not billed yet: `waits` (in 10^-6 of the API's unit).
--- Run by `billing audit sql`.
+-- the team's last closed cycle. A row is a team and API; what came after that cycle was closed and is
+-- not billed yet is `waits`.
+-- Parameters: none. Bounds: all closed cycles, all accepted usage; 10^-6 of the API's unit. Runs on DuckDB by
+-- `billing audit sql`.
 with closed as (
     select c.team_id, c.api, sum(c.usage_micro) as counted
     from carry c join cycles y on y.team_id = c.team_id and y.cycle_start_us = c.cycle_start_us
