@@ -39,6 +39,12 @@ def audit_rerun(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every closed cycle.")] = False,
     documents: Annotated[bool, typer.Option("--documents/--no-documents", help="Make XML and PDF again, too.")] = True,
+    from_genesis: Annotated[
+        bool,
+        typer.Option(
+            "--from-genesis", help="Trust no stored attribution and no opening: begin with the archived source bytes."
+        ),
+    ] = False,
     as_known_now: Annotated[
         bool, typer.Option("--as-known-now", help="Show what today's knowledge would change, and by how much.")
     ] = False,
@@ -52,15 +58,19 @@ def audit_rerun(
     does: a document of the same text, whose bytes other versions have made.
     """
     from billing.steps.audit.comparing import Verdict
+    from billing.steps.audit.genesis import genesis
     from billing.steps.audit.report import take
     from billing.steps.audit.rerun import rerun
 
+    if from_genesis and as_known_now:
+        raise UsageError("Either --from-genesis or --as-known-now: what was known then, or what is known now.")
     choice = _choice(what or [], ended_from, ended_before, everything)
     if as_known_now:
         _as_known_now(context, choice, out)
         return
     with opened_home(context) as (home, _), progress_shown() as progress:
-        found = take(rerun(home, choice, documents=documents, progress=progress), out)
+        again = genesis if from_genesis else rerun
+        found = take(again(home, choice, documents=documents, progress=progress), out)
     _show(found)
     if found.count(Verdict.DIFFERS):
         raise typer.Exit(1)
@@ -118,7 +128,8 @@ def _show_different(found: Outcome) -> None:
     for one in found.different:
         what, team_id, start, key, field, stored, again, verdict = as_cells(one)
         said = f"stored {stored or 'nothing'}, again {again or 'nothing'}"
-        where = f"{what} {key} of team {team_id}, cycle of {start}, {field}"
+        whose = f" of team {team_id}, cycle of {start}" if team_id else ""
+        where = f"{what} {key}{whose}, {field}"
         errors.print(f"{verdict}: {where}: {said}", markup=False, soft_wrap=True)
 
 

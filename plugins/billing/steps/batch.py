@@ -24,7 +24,8 @@ from billing.intake.judging import ACCEPTED, REASONS, AskedIds, Correctable, Kno
 from billing.intake.usage_columns import picked
 from billing.intake.usage_files import raw_records
 from billing.steps import commit_points
-from billing.steps.gathering import ArchivedFile, Gathered, content_hash
+from billing.steps.digests import Digest, digest
+from billing.steps.gathering import ArchivedFile, Gathered, content_hash, hash_text
 from billing.steps.telemetry import say
 from billing.store import log
 from billing.store.batches import BatchFile, Outcome, QuarantinedRecord, commit_batch, committed
@@ -133,7 +134,7 @@ def write_batch(
     log, beside files and counts.
     """
     _append(home, number, judged)
-    outcome = _outcome(home, judged)
+    outcome, said = _outcome(home, judged), _digest(judged)
     reasons = judged.reasons()
     with home.database.exclusive("books") as connection:
         commit_batch(connection, number, outcome, at)
@@ -141,7 +142,7 @@ def write_batch(
         if also is not None:
             also(connection, number)
         files = [{"name": f.name, "sha256": f.stored.sha256, "records": f.records} for f in outcome.files]
-        counts = {"accepted": outcome.accepted, "rejected": reasons}
+        counts = {"accepted": outcome.accepted, "rejected": reasons, "digest": str(said)}
         log.append(connection, at, "batch", {"batch_no": number, "files": files, **counts, **payload})
     commit_points.reached(commit_points.INGEST_COMMITTED)
     done = {"records": outcome.records, "accepted": outcome.accepted, "duplicates": outcome.duplicate_count}
@@ -153,6 +154,16 @@ def write_batch(
         reasons=reasons,
         warnings=judged.gathered.warnings,
     )
+
+
+def _digest(judged: Judged) -> Digest:
+    """Of the accepted events."""
+    gathered, verdicts, rows = judged.gathered, judged.verdicts, judged.accepted
+    if not len(rows):
+        return Digest()
+    teams = hash_text(pa.array(judged.owners.team_ids, pa.string()))[verdicts.team[rows]]
+    event_id = picked(gathered.records.event_id, rows)
+    return digest(verdicts.content_hash[rows], event_id, teams, gathered.file_no[rows], gathered.line[rows])
 
 
 def _remember_apis(connection: Connection, number: int, judged: Judged) -> None:

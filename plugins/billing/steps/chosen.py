@@ -55,7 +55,7 @@ def choose(home: Home, selection: Selection, progress: Progress = silent) -> tup
     """
     chosen = _selected(home, selection)
     for file in chosen.files:
-        _demand_unchanged(home, file)
+        demand_unchanged(home, file)
     gathered = gather(home, chosen.files, progress)
     if not (np.array_equal(gathered.file_no, chosen.file_no) and np.array_equal(gathered.line, chosen.line)):
         raise ConservationBroken("The archive lacks records that are in quarantine: restore it from a backup.")
@@ -110,7 +110,7 @@ def _selected(home: Home, selection: Selection) -> Chosen:
     order = np.lexsort((where[:, 2], file_no))
     reason = np.array([_CODE[reason] for reason in reasons], dtype=np.int64)
     lines = _lines_by_file(file_no[order], where[order, 2], len(held))
-    archived = tuple(_archived(home, rows[root], mine) for root, mine in zip(held, lines, strict=True))
+    archived = tuple(archived(home, rows[root], mine) for root, mine in zip(held, lines, strict=True))
     numbers = {"file_no": file_no[order], "line": where[order, 2]}
     return Chosen(files=archived, roots=tuple(held), **numbers, where=where[order], reason=reason[order])
 
@@ -119,14 +119,16 @@ def _lines_by_file(file_no: Int64s, line: Int64s, files: int) -> list[Int64s]:
     return np.split(line, np.searchsorted(file_no, np.arange(1, files))) if files else []
 
 
-def _archived(home: Home, row: object, lines: Int64s) -> ArchivedFile:
+def archived(home: Home, row: object, lines: Int64s | None = None) -> ArchivedFile:
+    """A file by its row of ``batch_files``."""
     name, arrived_us = row.name, row.arrived_at_us  # type: ignore[attr-defined]
     stored = home.archive.stored(row.sha256, row.bytes, archive_suffix(name))  # type: ignore[attr-defined]
     arrived_at = None if arrived_us is None else from_us(arrived_us)
     return ArchivedFile(name=name, stored=stored, arrived_at=arrived_at, lines=lines)
 
 
-def _demand_unchanged(home: Home, file: ArchivedFile) -> None:
+def demand_unchanged(home: Home, file: ArchivedFile) -> None:
+    """Raise ``NotFound`` or ``ConservationBroken`` where the archive does not hold the bytes that were delivered."""
     try:
         with home.archive.locate(file.stored.path).open("rb") as handle:
             digest = file_digest(handle, "sha256").hexdigest()

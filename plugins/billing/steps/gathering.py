@@ -125,7 +125,7 @@ def content_hash(records: UsageRecords) -> Int64s:
         records.quantity_micro,
         *map(_text_hash, (records.app_id, records.api, records.corrects, team)),
     ):
-        mixed = _mix(mixed ^ part.view(np.uint64))
+        mixed = mix(mixed ^ part.view(np.uint64))
     return mixed.view(np.int64)
 
 
@@ -142,8 +142,8 @@ def _text_hash(values: pa.StringArray) -> Int64s:
     return hashes
 
 
-def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64: every bit of the input moves every bit of the output."""
+def mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finaliser of SplitMix64, of uint64s: every bit of the input moves every bit of the output."""
     value = value + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

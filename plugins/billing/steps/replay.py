@@ -8,7 +8,7 @@ is made twice, or was killed, leaves what one leaves.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from billing.core.errors import Finding, UsageError
 from billing.core.instants import format_instant
+from billing.core.reference import Reference
 from billing.intake.judging import ACCEPTED, REASONS, Reason, Verdicts
 from billing.steps import commit_points
 from billing.steps.batch import Also, Judged, judge_files, write_batch
@@ -154,6 +155,21 @@ def outcome_lines(outcomes: Mapping[tuple[str, str], int]) -> list[str]:
         f"  {why} -> {outcome}: {count}" if why != outcome else f"  {why}, as before: {count}"
         for (why, outcome), count in outcomes.items()
     ]
+
+
+def replay_again(
+    home: Home, batch_no: int, places: Sequence[Place], load: tuple[int, Reference], now: datetime
+) -> None:
+    """Take a replay's records once more, in a home that has come to the same point and where the batch is open: those
+    at ``places``, judged by the reference data of its load.
+    """
+    load_no, reference = load
+    chosen, gathered = choose(home, Selection(places=tuple(places)))
+    judged = judge_files(home, chosen.files, gathered, reference, now)
+    foreseen = Foreseen(chosen=chosen, judged=judged, load_no=load_no)
+    everything = np.arange(len(chosen))
+    ending = _ending(chosen, judged, now, None)
+    write_batch(home, batch_no, _some_judged(foreseen, everything), now, {"source": SOURCE}, ending)
 
 
 def _write(

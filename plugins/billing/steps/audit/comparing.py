@@ -22,12 +22,13 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """One value of a closed cycle. ``what`` is the table or kind of document, ``key`` what tells it from its siblings,
-    ``field`` its name; ``stored`` and ``again`` are blank where there is none.
+    ``field`` its name; ``stored`` and ``again`` are blank where there is none. What belongs to no team and cycle (a
+    batch) has a blank team and no start.
     """
 
     what: str
     team_id: str
-    cycle_start_us: int
+    cycle_start_us: int | None
     key: str
     field: str
     stored: str
@@ -50,7 +51,7 @@ def compared(
             yield Comparison(
                 what=what,
                 team_id=str(key[0]),
-                cycle_start_us=int(str(key[1])),
+                cycle_start_us=None if key[1] is None else int(str(key[1])),
                 key=" ".join(_text(part) for part in key[2:]).strip(),
                 field=field,
                 stored=was,
@@ -64,4 +65,8 @@ def _text(value: object) -> str:
 
 
 def _sortable(key: Key) -> tuple[object, ...]:
-    return (key[0], key[1], *map(_text, key[2:]))
+    return (
+        key[0],
+        -1 if key[1] is None else key[1],
+        *(part if isinstance(part, int) else _text(part) for part in key[2:]),
+    )

@@ -50,5 +50,5 @@ def take(comparisons: Iterable[Comparison], out: Path | None = None) -> Outcome:
 
 def as_cells(one: Comparison) -> tuple[str, ...]:
     """A comparison as a row of ``COLUMNS``."""
-    start = format_us(one.cycle_start_us)
+    start = "" if one.cycle_start_us is None else format_us(one.cycle_start_us)
     return one.what, one.team_id, start, one.key, one.field, one.stored, one.again, one.verdict.value

@@ -75,23 +75,36 @@ def _close_again(home: Home, close_no: int, mine: Cycles) -> list[Comparison]:
         this = ledger.read_close(connection, close_no)
         demand_rows(home, connection, this.pinned_batch)
         again = rate_again(home, connection, this, mine)
-        paid = again.rated.draws[again.rated.draws["source"] == Kind.PAYG.value]
-        return [
-            *_zones(connection, close_no, mine),
-            *_ledger(connection, this, mine, again),
-            *invoices_again(home, connection, this, mine, of_cycles(paid, mine), again.spans),
-        ]
+        return compare_close(home, connection, this, mine, again)
 
 
-def rate_again(home: Home, connection: Connection, this: Close, mine: Cycles) -> Again:
-    """Rate the cycles of the chosen teams that the close has closed, by what it pinned."""
+def compare_close(home: Home, connection: Connection, this: Close, mine: Cycles, again: Again) -> list[Comparison]:
+    """What is stored of the chosen cycles of a close beside what came of them again."""
+    paid = again.rated.draws[again.rated.draws["source"] == Kind.PAYG.value]
+    return [
+        *_zones(connection, this.close_no, mine),
+        *_ledger(connection, this, mine, again),
+        *invoices_again(home, connection, this, mine, of_cycles(paid, mine), again.spans),
+    ]
+
+
+def rate_again(
+    home: Home,
+    connection: Connection,
+    this: Close,
+    mine: Cycles,
+    closed: Mapping[tuple[str, int], CycleSpan] | None = None,
+) -> Again:
+    """Rate the cycles of the chosen teams that the close has closed, by what it pinned. ``closed`` are all that it has,
+    where this home's ledger does not know them.
+    """
     reference = reference_at(home, this.pinned_load)
     teams = {team_id for team_id, _ in mine}
     shards = sorted({shard_of(team_id) for team_id in teams})
     last = ledger.last_closed(connection, shards, before_close=this.close_no)
     due = due_cycles(reference, last, shards, this.due_through_us)
     # A team that was parked has closed the cycles before that one only.
-    closed = ledger.close_cycles(connection, this.close_no)
+    closed = ledger.close_cycles(connection, this.close_no) if closed is None else closed
     counts = Counter(team_id for team_id, _ in closed)
     plans = ledger.plans_of({name: due[name][: counts[name]] for name in sorted(teams) if due.get(name)}, last)
     terms = Terms.from_reference(reference, [plan.team_id for plan in plans])
