@@ -20,6 +20,7 @@ from billing.documents.e_invoice.syntaxes import Syntax
 from billing.documents.e_invoice.validator import Validator
 from billing.steps.audit.choosing import Choice
 from billing.steps.audit.comparing import Verdict
+from billing.steps.audit.genesis import genesis
 from billing.steps.audit.rerun import rerun
 from billing.steps.audit.trace import trace
 from billing.steps.homes import home_at
@@ -76,9 +77,12 @@ def test_case(name: str, tmp_path: Path, database_url: str | None, with_document
 
 
 def same_again(home: Home, *, documents: bool = False) -> None:
-    """Every closed cycle, rated again from what its close had pinned, is the one that is stored (rule 7.1)."""
+    """Every closed cycle, rated again from what its close had pinned, and from the archived bytes, is the one that is
+    stored (rules 7.1, 7.3).
+    """
     with suppress(NotFound):  # nothing was closed
         assert [c for c in rerun(home, Choice(), documents=documents) if c.verdict is not Verdict.EQUAL] == []
+        assert [c for c in genesis(home, Choice(), documents=False) if c.verdict is not Verdict.EQUAL] == []
 
 
 def test_every_invoice_of_every_case_has_documents_that_keep_the_standards(

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from billing.cli import app
 from billing.store.home import Home
 
 from .small_world import Shop
@@ -29,3 +31,17 @@ def other(tmp_path: Path, database_url: str | None, request: pytest.FixtureReque
     home.create()
     yield Shop(home=home, folder=tmp_path / "other-files")
     home.close()
+
+
+@pytest.fixture
+def run_billing(database_url: str | None) -> Callable[..., tuple[int, str]]:
+    """The command in a shop's home: its exit status, and all that it said."""
+
+    def run(shop: Shop, *line: str) -> tuple[int, str]:
+        where = ["--home", str(shop.home.folder), *(["--database", database_url] if database_url else [])]
+        done = CliRunner().invoke(app, [*where, *line])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            return getattr(done.exception, "status", 2), str(done.exception)
+        return done.exit_code, done.output
+
+    return run

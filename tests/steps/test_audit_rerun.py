@@ -12,9 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 from sqlalchemy import Table, update
-from typer.testing import CliRunner
 
-from billing.cli import app
 from billing.core.errors import NotFound
 from billing.documents.renderer import Renderer
 from billing.steps.audit.choosing import Choice
@@ -230,20 +228,6 @@ def test_the_command_says_so_and_by_its_exit_status(
     assert status == 1
     assert f"differs: invoice {SECOND} of team t2, cycle of {JULY}, tax_minor: stored 1, again" in said
     assert run_billing(shop, "audit", "rerun", "--all", "t1")[0] == 2, "one way to choose at a time"
-
-
-@pytest.fixture
-def run_billing(database_url: str | None) -> Callable[..., tuple[int, str]]:
-    """The command in a shop's home: its exit status, and all that it said."""
-
-    def run(shop: Shop, *line: str) -> tuple[int, str]:
-        where = ["--home", str(shop.home.folder), *(["--database", database_url] if database_url else [])]
-        done = CliRunner().invoke(app, [*where, *line])
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            return getattr(done.exception, "status", 2), str(done.exception)
-        return done.exit_code, done.output
-
-    return run
 
 
 def test_as_known_now_bills_late_usage_where_it_occurred(

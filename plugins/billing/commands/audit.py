@@ -151,6 +151,20 @@ def audit_log(
         typer.echo(f"The log holds {kept}.")
 
 
+@audit_app.command("usage")
+def audit_usage(context: typer.Context) -> None:
+    """Compare the digest of every batch's usage with the one that the log keeps. Ends with 1 where one differs."""
+    from billing.steps.audit.batches import usage_beside_the_log
+    from billing.steps.audit.comparing import Verdict
+    from billing.steps.audit.report import take
+
+    with opened_home(context) as (home, _):
+        found = take(usage_beside_the_log(home))
+    _show(found)
+    if found.count(Verdict.DIFFERS):
+        raise typer.Exit(1)
+
+
 @audit_app.command("laws")
 def audit_laws(context: typer.Context) -> None:
     """Run every law of the books (`sql/checks`) and compare the control totals. Ends with 1 where one is broken."""

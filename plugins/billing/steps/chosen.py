@@ -110,7 +110,7 @@ def _selected(home: Home, selection: Selection) -> Chosen:
     order = np.lexsort((where[:, 2], file_no))
     reason = np.array([_CODE[reason] for reason in reasons], dtype=np.int64)
     lines = _lines_by_file(file_no[order], where[order, 2], len(held))
-    archived = tuple(archived(home, rows[root], mine) for root, mine in zip(held, lines, strict=True))
+    archived = tuple(archived_file(home, rows[root], mine) for root, mine in zip(held, lines, strict=True))
     numbers = {"file_no": file_no[order], "line": where[order, 2]}
     return Chosen(files=archived, roots=tuple(held), **numbers, where=where[order], reason=reason[order])
 
@@ -119,7 +119,7 @@ def _lines_by_file(file_no: Int64s, line: Int64s, files: int) -> list[Int64s]:
     return np.split(line, np.searchsorted(file_no, np.arange(1, files))) if files else []
 
 
-def archived(home: Home, row: object, lines: Int64s | None = None) -> ArchivedFile:
+def archived_file(home: Home, row: object, lines: Int64s | None = None) -> ArchivedFile:
     """A file by its row of ``batch_files``."""
     name, arrived_us = row.name, row.arrived_at_us  # type: ignore[attr-defined]
     stored = home.archive.stored(row.sha256, row.bytes, archive_suffix(name))  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ from billing.steps.audit.comparing import Comparison, Key, compared
 from billing.steps.audit.documents import documents_again
 from billing.steps.audit.rerun import Again, compare_close, rate_again
 from billing.steps.batch import judge_files, write_batch
-from billing.steps.chosen import archived, demand_unchanged
+from billing.steps.chosen import archived_file, demand_unchanged
 from billing.steps.collector import collector_paused
 from billing.steps.digests import Digest, stored_digests
 from billing.steps.gathering import gather
@@ -110,7 +110,7 @@ def _take_again(home: Home, scratch: Home, row: Row[Any]) -> None:
         return
     with home.database.read() as connection:
         mine = select(batch_files).where(batch_files.c.batch_no == row.batch_no).order_by(batch_files.c.file_no)
-        files = [archived(home, file) for file in connection.execute(mine)]
+        files = [archived_file(home, file) for file in connection.execute(mine)]
     for file in files:
         demand_unchanged(home, file)
     judged = judge_files(scratch, files, gather(scratch, files), reference, now)
