@@ -234,5 +234,5 @@ def test_the_command_leaves_the_same_report(shop: Shop, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*line, "--as-known-now", "--html", str(tmp_path / "c.html")])
     assert done.exit_code == 1, done.output
     shown = (tmp_path / "c.html").read_text("utf-8")
-    assert "<td>t2</td><td>EUR</td>" in shown
+    assert '<td data-name="team">t2</td><td data-name="currency">EUR</td>' in shown
     assert "comparisons.csv" not in shown
