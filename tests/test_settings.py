@@ -17,7 +17,7 @@ NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HOME", "DATABASE_URL", "TEMPLATES", "DROP_FOLDER", "REFERENCE_FOLDER", "SQL"):
+    for name in ("HOME", "DATABASE_URL", "TEMPLATES", "DROP_FOLDER", "REFERENCE_FOLDER", "SQL", "AUDIT_TEMPLATES"):
         monkeypatch.delenv(f"BILLING_{name}", raising=False)
 
 
@@ -36,6 +36,7 @@ def test_defaults_lie_in_the_home_and_the_checkout(tmp_path: Path) -> None:
     assert settings.theme == "default"
     assert (settings.drop_folder, settings.reference_folder) == (tmp_path / "drop", tmp_path / "reference")
     assert settings.sql == ROOT / "sql"
+    assert settings.audit_templates == ROOT / "templates" / "audit"
     assert settings.sources == (SourceSettings(name="drop", kind="files", location=str(tmp_path / "drop")),)
     assert settings.reference is None
     assert settings.expectations == {}
@@ -49,9 +50,10 @@ def test_arguments_go_before_the_environment_and_that_before_the_file(
     monkeypatch.setenv("BILLING_DATABASE_URL", "environment")
     monkeypatch.setenv("BILLING_TEMPLATES", "/environment")
     monkeypatch.setenv("BILLING_SQL", "/sql")
+    monkeypatch.setenv("BILLING_AUDIT_TEMPLATES", "/audit")
     settings = read(tmp_path, toml)
     assert (settings.database_url, settings.templates) == ("environment", Path("/environment"))
-    assert settings.sql == Path("/sql")
+    assert (settings.sql, settings.audit_templates) == (Path("/sql"), Path("/audit"))
     assert Settings.read(tmp_path, "argument").database_url == "argument"
 
 

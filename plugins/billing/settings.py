@@ -8,6 +8,7 @@ BILLING_THEME              which of the themes there (default: ``default``)
 BILLING_DROP_FOLDER        where usage files arrive, if ``billing.toml`` names no sources
 BILLING_REFERENCE_FOLDER   where reference files are kept (DAG ``reference_sync``)
 BILLING_SQL                the folder of the SQL that people may change
+BILLING_AUDIT_TEMPLATES    the folder of the template of a rerun's report
 BILLING_MEMORY_MB          what a task's engine may hold while it sums usage, in MB (default: 512)
 =========================  ======================================================================
 
@@ -123,6 +124,7 @@ class Settings:
     drop_folder: Path
     reference_folder: Path
     sql: Path
+    audit_templates: Path
     sources: tuple[SourceSettings, ...]
     reference: ReferenceSettings | None
     lake: LakeSettings | None
@@ -149,6 +151,9 @@ class Settings:
             drop_folder=drop_folder,
             reference_folder=Path(os.environ.get("BILLING_REFERENCE_FOLDER") or folder / "reference").absolute(),
             sql=sql,
+            audit_templates=Path(
+                os.environ.get("BILLING_AUDIT_TEMPLATES") or _CHECKOUT / "templates" / "audit"
+            ).absolute(),
             sources=_sources(file.table("sources"), drop_folder, sql),
             reference=_reference(file.table("reference"), sql),
             lake=_lake(file.table("lake")),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
 from billing.store import validations
+from billing.store.audit_files import REPORT, audit_folder
 from billing.store.home import Home
 from billing.store.validations import NewValidation
 from billing.web.access import Reader, _reader
@@ -186,3 +189,39 @@ print("fine")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "fine" in done.stdout, done.stderr
+
+
+RERUN = "manual__2026-09-01T00:00:00+00:00"
+REPORT_PAGE = "<!DOCTYPE html><p>All is equal</p>"
+
+
+def leave_report(home: Home, run_id: str) -> None:
+    folder = audit_folder(home, run_id)
+    folder.mkdir(parents=True)
+    (folder / REPORT).write_text(REPORT_PAGE, "utf-8")
+
+
+@pytest.mark.parametrize("run_id", [RERUN, "by hand/<b>1"])
+def test_a_rerun_s_report_is_a_link_away(home: Home, run_id: str) -> None:
+    """From the run's page, for whoever may see the DAG's runs; nothing else is in its place."""
+    with reading("audit_rerun") as client:
+        shown = client.get(f"/runs/audit_rerun/{quote(run_id)}")
+        assert "The report" not in shown.text
+        assert client.get(f"/audits/{quote(run_id)}").status_code == 404
+        leave_report(home, run_id)
+        shown = client.get(f"/runs/audit_rerun/{quote(run_id)}")
+        [href] = re.findall(r'href="(/audits/[^"]+)"', shown.text)
+        answer = client.get(href)
+    assert (answer.status_code, answer.text) == (200, REPORT_PAGE)
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    with reading("usage_ingest") as client:
+        assert client.get(href).status_code == 403
+        assert "The report" not in client.get(f"/runs/usage_ingest/{quote(run_id)}").text
+    assert TestClient(app).get(href).status_code == 401
+
+
+@pytest.mark.parametrize("run_id", ["%2E%2E", "%2E%2E%2Fbilling.db", "..%2F..%2Fetc%2Fpasswd", "%00"])
+def test_a_run_s_id_names_no_file_elsewhere(home: Home, run_id: str) -> None:
+    (home.folder / REPORT).write_text("not for reading", "utf-8")
+    with reading("audit_rerun") as client:
+        assert client.get(f"/audits/{run_id}").status_code == 404

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import os
+import pwd
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ from billing.core.quantity import format_micro
 
 if TYPE_CHECKING:
     from billing.steps.audit.choosing import Choice
+    from billing.steps.audit.page import Asked
     from billing.steps.audit.report import Outcome
     from billing.steps.audit.trace import Place, TracedEvent
 
@@ -51,6 +54,9 @@ def audit_rerun(
     out: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write every comparison into this file.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a report for people into this file.")
+    ] = None,
 ) -> None:
     """Rate closed cycles again from what their close had pinned, and compare every figure and document.
 
@@ -59,6 +65,7 @@ def audit_rerun(
     """
     from billing.steps.audit.comparing import Verdict
     from billing.steps.audit.genesis import genesis
+    from billing.steps.audit.page import REPORTED, leave_page
     from billing.steps.audit.report import take
     from billing.steps.audit.rerun import rerun
 
@@ -66,11 +73,14 @@ def audit_rerun(
         raise UsageError("Either --from-genesis or --as-known-now: what was known then, or what is known now.")
     choice = _choice(what or [], ended_from, ended_before, everything)
     if as_known_now:
-        _as_known_now(context, choice, out)
+        _as_known_now(context, choice, out, page)
         return
-    with opened_home(context) as (home, _), progress_shown() as progress:
-        again = genesis if from_genesis else rerun
-        found = take(again(home, choice, documents=documents, progress=progress), out)
+    again = genesis if from_genesis else rerun
+    with opened_home(context) as (home, settings), progress_shown() as progress:
+        found = take(again(home, choice, documents=documents, progress=progress), out, REPORTED)
+        if page is not None:
+            asked = _asked(choice, documents=documents, from_genesis=from_genesis)
+            leave_page(home, page, asked, found, settings, csv=out.name if out else "")
     _show(found)
     if found.count(Verdict.DIFFERS):
         raise typer.Exit(1)
@@ -78,36 +88,43 @@ def audit_rerun(
         raise typer.Exit(RENDERER_STATUS)
 
 
-def _as_known_now(context: typer.Context, choice: Choice, out: Path | None) -> None:
+def _as_known_now(context: typer.Context, choice: Choice, out: Path | None, page: Path | None) -> None:
     from billing.steps.audit.comparing import Verdict
-    from billing.steps.audit.known_now import known_now, money_by_team
+    from billing.steps.audit.known_now import known_now
+    from billing.steps.audit.page import REPORTED, leave_page, money_rows
     from billing.steps.audit.report import take
 
-    with opened_home(context) as (home, _):
+    with opened_home(context) as (home, settings):
         comparisons = known_now(home, choice)
-    money = [
-        (team_id, currency, *map(str, (billed, would_be, would_be - billed)))
-        for team_id, currency, billed, would_be in money_by_team(comparisons)
-    ]
+        money, found = money_rows(comparisons), take(comparisons, out, REPORTED)
+        if page is not None:
+            asked = _asked(choice, documents=False, as_known_now=True)
+            leave_page(home, page, asked, found, settings, money, csv=out.name if out else "")
     show_table("Invoices, as known now", ("team_id", "currency", "billed", "would_be", "difference"), money)
-    found = take(comparisons, out)
     _show_different(found)
     if found.count(Verdict.DIFFERS):
         raise typer.Exit(1)
 
 
+def _asked(choice: Choice, *, documents: bool, from_genesis: bool = False, as_known_now: bool = False) -> Asked:
+    """Asked for here and now, by this machine's user."""
+    from billing.steps.audit.page import Asked
+
+    try:
+        by = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        by = f"user {os.getuid()}"
+    kinds = {"documents": documents, "from_genesis": from_genesis, "as_known_now": as_known_now}
+    return Asked(choice=choice, **kinds, by=by, at=datetime.now(UTC))
+
+
 def _choice(what: list[str], ended_from: datetime | None, ended_before: datetime | None, everything: bool) -> Choice:
     from billing.steps.audit.choosing import Choice
 
-    bounded = ended_from is not None or ended_before is not None
-    if len(what) > 2 or bool(what) + bounded + everything != 1:
-        raise UsageError("Say which cycles: an invoice, a team and the start of its cycle, --from and --to, or --all.")
-    return Choice(
-        name=what[0] if what else None,
-        cycle_start=parse_instant(what[1]) if len(what) == 2 else None,
-        ended_from=ended_from,
-        ended_before=ended_before,
-    )
+    if len(what) > 2:
+        raise UsageError("Name an invoice, or a team, or a team and the start of its cycle.")
+    name, start = what[0] if what else None, parse_instant(what[1]) if len(what) == 2 else None
+    return Choice.asked(name, start, ended_from, ended_before, everything)
 
 
 def _show(found: Outcome) -> None:
@@ -123,9 +140,9 @@ def _show(found: Outcome) -> None:
 
 
 def _show_different(found: Outcome) -> None:
-    from billing.steps.audit.report import as_cells
+    from billing.steps.audit.report import SHOWN, as_cells
 
-    for one in found.different:
+    for one in found.different[:SHOWN]:
         what, team_id, start, key, field, stored, again, verdict = as_cells(one)
         said = f"stored {stored or 'nothing'}, again {again or 'nothing'}"
         whose = f" of team {team_id}, cycle of {start}" if team_id else ""

@@ -7,9 +7,7 @@ A cell is a text, an ``int``, a ``Decimal`` (its digits are those that are shown
 from __future__ import annotations
 
 import csv
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -26,6 +24,7 @@ from openpyxl.writer.excel import ExcelWriter
 
 from billing.core.errors import UsageError
 from billing.core.instants import format_instant
+from billing.outbound.whole_files import write_whole
 
 Cell: TypeAlias = str | int | Decimal | date | datetime | None
 
@@ -88,7 +87,7 @@ def write_sheets(path: Path, sheets: Sequence[Sheet], stamped: datetime) -> list
     """
     match path.suffix.lower():
         case ".xlsx":
-            _replace(path, workbook_bytes(sheets, stamped))
+            write_whole(path, workbook_bytes(sheets, stamped))
             return [path]
         case ".csv":
             named = [
@@ -99,7 +98,7 @@ def write_sheets(path: Path, sheets: Sequence[Sheet], stamped: datetime) -> list
                 for place, sheet in enumerate(sheets)
             ]
             for target, sheet in named:
-                _replace(target, csv_bytes(sheet))
+                write_whole(target, csv_bytes(sheet))
             return [target for target, _ in named]
     raise UsageError(f"{path.name}: write a file that ends in .csv or .xlsx.")
 
@@ -204,16 +203,3 @@ def _with_fixed_times(written: BytesIO) -> bytes:
             entry.external_attr = 0o600 << 16
             target.writestr(entry, source.read(name))
     return result.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """A reader sees the whole file or the one before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

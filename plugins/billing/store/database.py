@@ -42,11 +42,15 @@ class Database:
     def check_version(self) -> None:
         """Raise ``StoreOutOfDate`` unless the schema is the one this version works with."""
         wanted = ScriptDirectory.from_config(_alembic_config()).get_current_head()
-        with self._engine.connect() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
+        found = self.schema()
         if found != wanted:
-            state = "is not initialised" if found is None else f"has schema {found}, this version needs {wanted}"
+            state = f"has schema {found}, this version needs {wanted}" if found else "is not initialised"
             raise StoreOutOfDate(f"The billing database {state}: run `billing init` (it keeps what is there).")
+
+    def schema(self) -> str:
+        """The version of the tables; blank where there are none."""
+        with self._engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision() or ""
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -1,8 +1,9 @@
-"""The checks of usage and of the books, as pages: of a DAG run, of all, and the Data Docs page of one.
+"""The checks of usage and of the books, as pages: of a DAG run, of all, the Data Docs page of one; and the report of a
+rerun.
 
 Mounted by the plugin below ``/billing``. Nothing in an address names a file: a check is a number, and its page is found
-by what the database says of it. Every page is for whoever may read the DAG's runs; what a person or a source wrote is
-escaped, and no page may load or run anything.
+by what the database says of it; a rerun is a run's id, whose folder is always one below ``audit/``. Every page is for
+whoever may read the DAG's runs; what a person or a source wrote is escaped, and no page may load or run anything.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from billing.core.errors import BillingError, NotFound
 from billing.core.instants import format_us
 from billing.settings import Settings
 from billing.store import validations
+from billing.store.audit_files import has_report, read_report
 from billing.store.home import Home
 from billing.store.validations import Validation
 from billing.web.access import ReaderDep
 
 LISTED = 100
+RERUNS = "audit_rerun"
+"""The DAG that leaves reports."""
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'",
@@ -45,7 +49,8 @@ def checks_of_run(dag_id: str, run_id: str, request: Request, reader: ReaderDep)
     _demand(reader.may_see(run))
     with _home() as home, home.database.read() as connection:
         found = validations.of_run(connection, run)
-    return _page("checks.html", request, title=f"Checks of {run}", checks=found, older=None)
+        report = dag_id == RERUNS and has_report(home, run_id)
+    return _page("checks.html", request, title=f"Checks of {run}", checks=found, older=None, report=report and run_id)
 
 
 @app.get("/checks")
@@ -56,7 +61,16 @@ def all_checks(request: Request, reader: ReaderDep, before: int | None = None) -
     older = found[-1].validation_no if len(found) == LISTED else None
     allowed = {run: reader.may_see(run) for run in {check.run for check in found}}
     mine = [check for check in found if allowed[check.run]]
-    return _page("checks.html", request, title="Checks", checks=mine, older=older)
+    return _page("checks.html", request, title="Checks", checks=mine, older=older, report="")
+
+
+@app.get("/audits/{run_id:path}")
+def audit_report(run_id: str, reader: ReaderDep) -> HTMLResponse:
+    """The report of a rerun of closed cycles, as it was left."""
+    _demand(reader.may_see(f"{RERUNS}/{run_id}"))
+    with _home() as home:
+        page = read_report(home, run_id)
+    return HTMLResponse(page, headers=dict(HEADERS))
 
 
 @app.get("/checks/{number}")

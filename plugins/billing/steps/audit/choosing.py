@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from billing.core.errors import NotFound
+from billing.core.errors import NotFound, UsageError
 from billing.core.instants import format_instant, to_us
 from billing.store.ledger import ISSUED
+from billing.store.shards import shard_of
 from billing.store.tables import cycles, invoices
 
 Cycles: TypeAlias = frozenset[tuple[str, int]]
@@ -22,20 +23,40 @@ Cycles: TypeAlias = frozenset[tuple[str, int]]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """Closed cycles: all; or of ``name`` the cycle of an invoice, or those of a team (one of them, by its start); or
-    those that ended from an instant on and before another.
+    those that ended from an instant on and before another. ``shards``: of these only those of teams in the shards.
     """
 
     name: str | None = None
     cycle_start: datetime | None = None
     ended_from: datetime | None = None
     ended_before: datetime | None = None
+    shards: Set[int] | None = None
+
+    @classmethod
+    def asked(
+        cls,
+        name: str | None,
+        cycle_start: datetime | None,
+        ended_from: datetime | None,
+        ended_before: datetime | None,
+        everything: bool,
+    ) -> Choice:
+        """A choice as a person makes it. Raises ``UsageError`` unless it is made in exactly one way."""
+        bounded = ended_from is not None or ended_before is not None
+        if bool(name) + bounded + everything != 1 or (cycle_start is not None and not name):
+            raise UsageError(
+                "Say which cycles, in one way: an invoice; a team, or a team and the start of its cycle; from and to; "
+                "or all."
+            )
+        return cls(name=name or None, cycle_start=cycle_start, ended_from=ended_from, ended_before=ended_before)
 
     def read(self, connection: Connection) -> Mapping[int, Cycles]:
         """The cycles, by the close that closed them. Raises ``NotFound`` where there is none."""
         query = select(cycles.c.close_no, cycles.c.team_id, cycles.c.cycle_start_us)
         found: dict[int, set[tuple[str, int]]] = defaultdict(set)
         for row in connection.execute(query.where(cycles.c.state == ISSUED, *self._conditions(connection))):
-            found[row.close_no].add((row.team_id, row.cycle_start_us))
+            if self.shards is None or shard_of(row.team_id) in self.shards:
+                found[row.close_no].add((row.team_id, row.cycle_start_us))
         if not found:
             raise NotFound(f"There is no closed cycle {self}: `billing cycles list` shows those that there are.")
         return {close_no: frozenset(mine) for close_no, mine in sorted(found.items())}

@@ -20,7 +20,7 @@ from billing.steps.reference import reference_at
 from billing.store.home import Home
 from billing.store.invoices import NewInvoice, invoice_row, line_rows
 from billing.store.ledger import Close
-from billing.store.tables import invoice_lines, invoices
+from billing.store.tables import cycles, invoice_lines, invoices
 
 Rows: TypeAlias = dict[Key, Sequence[object]]
 
@@ -41,19 +41,25 @@ def invoices_again(
 ) -> Iterator[Comparison]:
     """Compare every invoice of the chosen cycles of a close: each is drafted by the reference data that it was made
     from, its close's or those of the day on which it took another one's place. ``paid``: the rerun's draws of pay as
-    you go. ``place`` is the one in the order in which the close gave numbers out (rule 6.3).
+    you go. ``place`` is the one in the order in which the close gave numbers out (rule 6.3), among all its invoices: of
+    those that were not chosen it is taken from what is stored of their cycles.
     """
-    query = select(invoices).where(invoices.c.close_no == this.close_no).order_by(invoices.c.sequence)
-    kept = [row for row in connection.execute(query) if (row.team_id, row.cycle_start_us) in mine]
-    stored, stored_lines = _stored(connection, this, kept)
-    again, lines = _again(home, this, kept, paid, spans)
+    same = (cycles.c.team_id == invoices.c.team_id) & (cycles.c.cycle_start_us == invoices.c.cycle_start_us)
+    query = select(invoices, cycles.c.cycle_end_us).join(cycles, same).where(invoices.c.close_no == this.close_no)
+    issued = connection.execute(query.order_by(invoices.c.sequence)).all()
+    kept = [row for row in issued if (row.team_id, row.cycle_start_us) in mine]
+    others = [row for row in issued if (row.team_id, row.cycle_start_us) not in mine and row.revision == 1]
+    places = _places([_subscription(row) for row in issued if row.revision == 1])
+    stored, stored_lines = _stored(connection, this, kept, places)
+    again, lines = _again(home, this, kept, others, paid, spans)
     yield from compared("invoice", _HEADER, stored, again)
     yield from compared("line", _LINE, stored_lines, lines)
 
 
-def _stored(connection: Connection, this: Close, kept: Sequence[Row[Any]]) -> tuple[Rows, Rows]:
+def _stored(
+    connection: Connection, this: Close, kept: Sequence[Row[Any]], places: Mapping[tuple[str, int, str], int]
+) -> tuple[Rows, Rows]:
     """Invoices and lines as they are kept."""
-    places = _places([_subscription(row) for row in kept if row.revision == 1])
     headers: Rows = {
         _numbered(row): [*(getattr(row, name) for name in _HEADER[:-1]), _place(places, row)] for row in kept
     }
@@ -71,6 +77,7 @@ def _again(
     home: Home,
     this: Close,
     kept: Sequence[Row[Any]],
+    others: Sequence[Row[Any]],
     paid: pd.DataFrame,
     spans: Mapping[tuple[str, int], CycleSpan],
 ) -> tuple[Rows, Rows]:
@@ -79,7 +86,9 @@ def _again(
     references = {load_no: reference_at(home, load_no) for load_no in loads}
     drafts = {load_no: _drafts(reference, paid, spans) for load_no, reference in references.items()}
     own = drafts[this.pinned_load]
-    places = _places(sorted(own, key=lambda key: own[key].issue_order))
+    order = {key: draft.issue_order for key, draft in own.items()}
+    order |= {_subscription(row): (row.cycle_end_us, row.team_id, row.subscription_id) for row in others}
+    places = _places(sorted(order, key=lambda key: order[key]))
     headers: Rows = {}
     lines: Rows = {}
     for row in kept:
