@@ -18,6 +18,7 @@ from billing.cli import app
 from billing.core.errors import NotFound, UsageError
 from billing.steps.audit.choosing import Choice
 from billing.steps.audit.comparing import Comparison, Verdict
+from billing.steps.audit.genesis import genesis
 from billing.steps.audit.in_parts import compare_shard, leave_report, shards_with
 from billing.steps.audit.page import REPORTED, Asked, html_page, in_one_line, money_rows, versions_of
 from billing.steps.audit.report import put_together, read_file, take
@@ -174,6 +175,20 @@ def test_parts_give_what_one_process_gives(shop: Shop, tmp_path: Path, as_known_
     assert (report.parent.parent, report.name) == (shop.home.folder / "audit", REPORT)
     again = leave_report(shop.home, "r/1", asked, shards, [VERSIONS] * 2, TEMPLATES)
     assert again == (found, report)
+
+
+def test_from_genesis_there_is_one_part_that_a_page_of_its_own_tells(shop: Shop) -> None:
+    closed(shop)
+    asked = replace(ASKED, documents=False, from_genesis=True)
+    [shard] = shards_with(shop.home, asked)
+    assert compare_shard(shop.home, "r/1", asked, shard) == len(list(genesis(shop.home, Choice(), documents=False)))
+    found, report = leave_report(shop.home, "r/1", asked, [shard], [VERSIONS], TEMPLATES)
+    assert found.verdict is Verdict.EQUAL
+    assert {what for what, _ in found.counts} >= {"batch", "carry", "line"}
+    assert {one.team_id for one in read_file(report.parent / COMPARISONS)} == {"", "t1", "t2"}
+    assert "from the archived source bytes on" in report.read_text("utf-8")
+    with pytest.raises(UsageError, match="Either from genesis or as known now"):
+        replace(asked, as_known_now=True)
 
 
 def test_put_together_asks_for_parts_in_order(tmp_path: Path) -> None:

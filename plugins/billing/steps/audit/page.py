@@ -38,8 +38,9 @@ Money = Sequence[tuple[str, ...]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """What was asked for, by whom and when. ``by`` may be blank where nobody knows. Raises ``UsageError`` for what cannot
-    be asked together.
+    """What was asked for, by whom and when. ``by`` may be blank where nobody knows.
+
+    Raises ``UsageError`` for what cannot be asked together.
     """
 
     choice: Choice
