@@ -12,6 +12,11 @@ from billing.steps.ledger_checks import look
 from .small_world import ALWAYS, Shop
 
 LAWS = Path(__file__).parents[2] / "sql" / "checks"
+SEATS = {
+    "07": ["s1,2026-07-10T00:00:00Z,,seats,3,,t1"],
+    "08": ["s2,2026-07-10T00:00:00Z,,seats,-1,s1,"],
+    "09": ["s3,2026-09-10T00:00:00Z,,seats,9,,t1"],
+}
 
 
 @pytest.fixture
@@ -24,10 +29,7 @@ def books(shop: Shop) -> Shop:
             f"{month}-2,2026-{month}-20T00:00:00Z,a1,render,30,,",
             f"{month}-3,2026-{month}-05T00:00:00Z,a2,render,95,,",
         ]
-        seat = ",2026-07-10T00:00:00Z,,seats,"
-        lines += {"07": [f"s1{seat}3,,t1"], "08": [f"s2{seat}-1,s1,"], "09": [f"s3,2026-09-10T00:00:00Z,,seats,9,,t1"]}[
-            month
-        ]
+        lines += SEATS[month]
         after = f"{int(month) + 1:02d}-02"
         assert shop.ingest(*lines, now=after).quarantined == 0
         shop.close(after)
@@ -69,10 +71,15 @@ def test_what_was_granted_is_used_available_or_expired(books: Shop, change: str)
 
 
 @pytest.mark.parametrize(
-    "change", ["usage_micro = usage_micro + 80000000", "closing_micro = closing_micro + 1", "charged_units = 0"]
+    "change",
+    [
+        "update carry set usage_micro = usage_micro + 80000000 where api = 'render'",
+        "update carry set closing_micro = closing_micro + 1 where api = 'render'",
+        "update carry set charged_units = 0 where api = 'render'",
+    ],
 )
 def test_usage_is_units_and_carry_over(books: Shop, change: str) -> None:
     """Rule 4.4."""
     with books.home.database.write() as connection:
-        connection.execute(text(f"update carry set {change} where api = 'render'"))
+        connection.execute(text(change))
     assert "usage_is_units_and_carry" in broken(books)

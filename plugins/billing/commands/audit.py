@@ -207,6 +207,29 @@ def audit_trace(
     show_table(f"Events behind {number}", (*columns, "batch", "file", "record"), rows)
 
 
+@audit_app.command("manifest")
+def audit_manifest(
+    context: typer.Context,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[load|batch|close|credit-note|reissue]", help="What kind of run.")
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NUMBER]", help="Which of them.")] = None,
+    everything: Annotated[
+        Path | None, typer.Option("--all", metavar="FOLDER", file_okay=False, help="Write those of every run there.")
+    ] = None,
+) -> None:
+    """Print what a run took, did and left, and who had it run: JSON, the same bytes at any later time."""
+    from billing.steps.audit.manifest import KINDS, file_all, manifest
+
+    if (everything is None) == (name is None) or (kind is not None and kind not in KINDS):
+        raise UsageError(f"Name one of {', '.join(KINDS)} and its number, or a folder by --all.")
+    with opened_home(context) as (home, _):
+        if everything is not None:
+            typer.echo(f"{file_all(home, everything)} manifests written to {everything}.")
+            return
+        typer.echo(manifest(home, kind or "", name or ""), nl=False)
+
+
 def _place(one: Place) -> tuple[str, ...]:
     start = "" if one.cycle_start_us is None else format_us(one.cycle_start_us)
     return one.state, one.team_id, start, str(one.batch_no), one.file, str(one.record), one.detail
