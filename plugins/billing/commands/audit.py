@@ -14,7 +14,9 @@ from billing.core.instants import format_us
 from billing.core.quantity import format_micro
 
 if TYPE_CHECKING:
+    from billing.settings import Settings
     from billing.steps.audit.choosing import Choice
+    from billing.steps.audit.heads import Heads
     from billing.steps.audit.report import Outcome
     from billing.steps.audit.trace import Place, TracedEvent
 
@@ -126,18 +128,48 @@ def _show_different(found: Outcome) -> None:
 def audit_log(
     context: typer.Context,
     against: Annotated[
-        str | None, typer.Option(metavar="HEAD", help="A head that was kept elsewhere: the log must still hold it.")
+        str | None,
+        typer.Option(
+            metavar="HEAD|FOLDER|URL",
+            help="A head that was kept elsewhere, or a place that holds such heads: the log must still hold them.",
+        ),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the head where `[audit]` of billing.toml says, as the DAG does daily.")
+    ] = False,
 ) -> None:
     """Verify the hash-chained log and print its head: keep that where nobody who can write here can write."""
-    from billing.steps.audit.chain import Head, verify_log
+    from datetime import UTC
 
-    kept = Head.parse(against) if against else None
-    with opened_home(context) as (home, _):
-        head = verify_log(home, kept)
+    from billing.steps.audit.chain import Head, verify_log
+    from billing.steps.audit.heads import demand_some, keep_head, verify_kept
+
+    with opened_home(context) as (home, settings):
+        if keep:
+            if settings.audit is None:
+                raise UsageError(f"{settings.home / 'billing.toml'} has no [audit] that says where heads are kept.")
+            head, is_new = keep_head(home, _heads(settings, settings.audit.heads), datetime.now(UTC))
+            said = f"It is kept in {settings.audit.heads}" + ("." if is_new else ", as before.")
+        elif against and ("://" in against or Path(against).is_dir()):
+            heads = _heads(settings, against)
+            head, kept = verify_kept(home, heads)
+            demand_some(heads, kept)
+            said = f"The log holds all {len(kept)} heads in {against}, {min(kept)} to {max(kept)}."
+        else:
+            head = verify_log(home, one := Head.parse(against) if against else None)
+            said = f"The log holds {one}." if one else ""
     typer.echo(f"{head.seq} rows hang together. Head: {head}")
-    if kept:
-        typer.echo(f"The log holds {kept}.")
+    if said:
+        typer.echo(said)
+
+
+def _heads(settings: Settings, location: str) -> Heads:
+    """A place of heads; the connection of the settings is for the place that they name."""
+    from billing import connections
+    from billing.steps.audit.heads import Heads
+
+    is_ours = settings.audit is not None and settings.audit.heads == location
+    return Heads.at(location, settings.audit.connection if settings.audit and is_ours else "", connections)
 
 
 @audit_app.command("laws")
