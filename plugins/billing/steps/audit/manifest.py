@@ -66,7 +66,7 @@ def manifest(home: Home, kind: str, name: str) -> bytes:
     how = KINDS[kind]
     key: int | str = name if how.key == "number" else int(name) if name.isascii() and name.isdigit() else -1
     with home.database.read() as connection:
-        return _manifest(home, connection, kind, key)
+        return _manifest(home, connection, kind, key, _entry(connection, kind, key))
 
 
 def file_all(home: Home, folder: Path) -> int:
@@ -74,23 +74,22 @@ def file_all(home: Home, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with home.database.read() as connection:
         runs = list(_runs(connection))
-        for kind, key in runs:
+        for kind, key, entry in runs:
             name = f"{key:06d}" if isinstance(key, int) else key.replace("/", "_")
-            (folder / f"{kind}-{name}.json").write_bytes(_manifest(home, connection, kind, key))
+            (folder / f"{kind}-{name}.json").write_bytes(_manifest(home, connection, kind, key, entry))
     return len(runs)
 
 
-def _runs(connection: Connection) -> Iterator[tuple[str, int | str]]:
-    """Every run that is in the log, in its order."""
+def _runs(connection: Connection) -> Iterator[tuple[str, int | str, Row[Any]]]:
+    """Every run that is in the log, in its order, with its row there."""
     kinds = {how.log_kind: (kind, how.key) for kind, how in KINDS.items()}
-    query = select(log.c.kind, log.c.payload).where(log.c.kind.in_(kinds)).order_by(log.c.seq)
+    query = select(log).where(log.c.kind.in_(kinds)).order_by(log.c.seq)
     for row in connection.execute(query):
         kind, key = kinds[row.kind]
-        yield kind, json.loads(row.payload)[key]
+        yield kind, json.loads(row.payload)[key], row
 
 
-def _manifest(home: Home, connection: Connection, kind: str, key: int | str) -> bytes:
-    entry = _entry(connection, kind, key)
+def _manifest(home: Home, connection: Connection, kind: str, key: int | str, entry: Row[Any]) -> bytes:
     logged = json.loads(entry.payload)
     by = logged.pop("by", {})  # rows from before it was kept have none
     content = {
