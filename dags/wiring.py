@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Param
+from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 RETRIES: dict[str, Any] = {
@@ -42,18 +42,28 @@ def home_and_settings() -> Iterator[Any]:
     from billing.core.errors import BillingError, SourceUnavailable
     from billing.settings import Settings
     from billing.steps.homes import home_at
+    from billing.steps.origin import acting_for
 
     settings = Settings.read()
     home = home_at(settings.home, settings.database_url, settings.lake, connections, memory_mb=settings.memory_mb)
     try:
         home.check()
-        yield home, settings
+        with acting_for(_acting()):
+            yield home, settings
     except SourceUnavailable:
         raise
     except BillingError as refusal:
         raise AirflowFailException(str(refusal)) from None
     finally:
         home.close()
+
+
+def _acting() -> str:
+    """The run that works here; a callback of Airflow has none."""
+    try:
+        return run_name(get_current_context())
+    except (KeyError, RuntimeError):
+        return "airflow"
 
 
 def instant_of(text: str | None) -> datetime | None:

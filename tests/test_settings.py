@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from billing.core.errors import UsageError
-from billing.settings import LakeSettings, ReferenceSettings, Settings, SourceSettings
+from billing.settings import AuditSettings, LakeSettings, ReferenceSettings, Settings, SourceSettings
 
 ROOT = Path(__file__).parents[1]
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -268,3 +268,15 @@ def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
     (tmp_path / "billing.toml").write_bytes(b"templates = '\xff'")
     with pytest.raises(UsageError, match="billing.toml"):
         Settings.read(tmp_path)
+
+
+# --- heads of the log
+
+
+def test_heads_of_the_log_go_to_a_folder_or_a_url(tmp_path: Path) -> None:
+    assert read(tmp_path).audit is None
+    assert read(tmp_path, '[audit]\nheads = "kept"').audit == AuditSettings(heads=str(tmp_path / "kept"))
+    given = read(tmp_path, '[audit]\nheads = "s3://b/h"\nconnection = "c"\nmail = "a@example.com"').audit
+    assert given == AuditSettings(heads="s3://b/h", connection="c", mail="a@example.com")
+    with pytest.raises(UsageError, match=r"\[audit\] 'heads' is missing"):
+        read(tmp_path, "[audit]")

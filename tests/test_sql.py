@@ -61,6 +61,8 @@ TAMPERED = {
     "credits_stay_within_invoices": "update credit_note_lines set net_minor = net_minor + 1",
     "one_invoice_stands": "update credit_notes set net_minor = net_minor - 1",
     "issue_never_goes_back": "update credit_notes set issued_at_us = issued_at_us - sequence",
+    "grants_are_used_or_left": "update draws set tokens_micro = tokens_micro * 1000000 where tokens_micro > 0",
+    "usage_is_units_and_carry": "update carry set usage_micro = usage_micro + 1 where billing = 'rated'",
     "records_are_accounted_for": "update quarantine set ending = 'accepted', ended_in = batch_no",
 }
 
@@ -94,6 +96,17 @@ BY_HAND = [
     ("one_invoice_stands", "update invoices set replaces = 'INV-2024-000002' where revision = 2"),
     ("one_invoice_stands", "update invoices set replaces = 'INV-2024-000002' where revision = 1"),
     ("issue_never_goes_back", "update invoices set issued_at_us = 0 where revision = 2"),
+    ("grants_are_used_or_left", "update draws set tokens_micro = -tokens_micro where tokens_micro > 0"),
+    ("grants_are_used_or_left", "update ref_token_grants set tokens = tokens / 1000000"),
+    ("grants_are_used_or_left", "update ref_token_grants set expires_at = valid_from"),
+    ("grants_are_used_or_left", "update ref_token_grants set valid_from = expires_at"),
+    ("grants_are_used_or_left", "update ref_subscriptions set purchased_at = ends_at where kind = 'flex'"),
+    ("grants_are_used_or_left", "update ref_subscriptions set team_id = 'other'"),
+    ("grants_are_used_or_left", "update draws set grant_id = 'unknown' where grant_id <> ''"),
+    ("usage_is_units_and_carry", "update carry set charged_units = charged_units + 1 where billing = 'rated'"),
+    ("usage_is_units_and_carry", "update carry set closing_micro = closing_micro - 1 where billing = 'rated'"),
+    ("usage_is_units_and_carry", "delete from ref_unit_rates"),
+    ("lines_match_draws", "update invoice_lines set unit_price_micro = unit_price_micro + 1"),
     (
         "lines_match_draws",
         "update invoice_lines set charged_units = charged_units + 1 where number = 'INV-2100-000001'",

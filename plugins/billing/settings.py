@@ -37,6 +37,11 @@ it. It may also say where usage and reference data come from, and numbers for wh
     connection = "lake_bucket"           # an Airflow connection of the type aws; without, what the environment gives.
                                          # All the rest of a home stays in its folder, which workers share
 
+    [audit]                              # where the head of the log goes once a day, out of reach of who writes here
+    heads = "s3://bucket/heads"          # or a folder
+    connection = "heads_bucket"          # an Airflow connection; without, what this machine's environment gives
+    mail = "audit@example.com"           # the head also goes there, by Airflow's SMTP connection
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -110,10 +115,22 @@ class LakeSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AuditSettings:
+    """Where heads of the log are kept: ``heads`` is an absolute folder, or a URL. ``connection``: the id of an Airflow
+    connection; blank where the environment opens it. ``mail``: blank where none is sent.
+    """
+
+    heads: str
+    connection: str = ""
+    mail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
-    ``reference`` is None where reference data comes from files, ``lake`` where the usage table is in the home.
+    ``reference`` is None where reference data comes from files, ``lake`` where the usage table is in the home,
+    ``audit`` where heads of the log are kept nowhere else.
     ``expectations``: numbers by name, as they were given.
     """
 
@@ -128,6 +145,7 @@ class Settings:
     sources: tuple[SourceSettings, ...]
     reference: ReferenceSettings | None
     lake: LakeSettings | None
+    audit: AuditSettings | None
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -139,7 +157,8 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        file.only(("database_url", "templates", "theme", "memory_mb", "sources", "reference", "lake", "expectations"))
+        tables = ("sources", "reference", "lake", "audit", "expectations")
+        file.only(("database_url", "templates", "theme", "memory_mb", *tables))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
         templates = os.environ.get("BILLING_TEMPLATES") or file.text("templates")
@@ -157,6 +176,7 @@ class Settings:
             sources=_sources(file.table("sources"), drop_folder, sql),
             reference=_reference(file.table("reference"), sql),
             lake=_lake(file.table("lake")),
+            audit=_audit(file.table("audit")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -218,7 +238,8 @@ def _sources(table: _Table | None, drop_folder: Path, sql: Path) -> tuple[Source
 def _source(name: str, table: _Table, sql: Path) -> SourceSettings:
     if table.choice("kind", ("files", "sql"), "") == "files":
         table.only(("kind", "location", "connection"))
-        return SourceSettings(name=name, kind="files", location=_location(table), connection=table.text("connection"))
+        location = _location(table, "location", "s3://bucket/usage")
+        return SourceSettings(name=name, kind="files", location=location, connection=table.text("connection"))
     table.only(("kind", "connection", "url", "query", "by", "overlap_minutes", "since"))
     connection, url = _connection(table)
     overlap = table.number("overlap_minutes", 60)
@@ -239,14 +260,14 @@ def _source(name: str, table: _Table, sql: Path) -> SourceSettings:
     )
 
 
-def _location(table: _Table) -> str:
+def _location(table: _Table, key: str, example: str) -> str:
     """A URL as it is; a folder absolute."""
-    location = table.text("location")
+    location = table.text(key)
     if not location:
-        raise table.wrong("location", 'is missing; give a folder, or a URL like "s3://bucket/usage"')
+        raise table.wrong(key, f'is missing; give a folder, or a URL like "{example}"')
     if "://" not in location or location.startswith("file://"):
         return str(table.folder / location.removeprefix("file://"))
-    return table.without_password("location")
+    return table.without_password(key)
 
 
 def _connection(table: _Table) -> tuple[str, str]:
@@ -279,6 +300,17 @@ def _lake(table: _Table | None) -> LakeSettings | None:
             'is an S3 API\'s bucket, and a prefix if you like: "s3://bucket/prefix"; keys are of a connection',
         )
     return LakeSettings(location=location, connection=table.text("connection"))
+
+
+def _audit(table: _Table | None) -> AuditSettings | None:
+    if table is None:
+        return None
+    table.only(("heads", "connection", "mail"))
+    return AuditSettings(
+        heads=_location(table, "heads", "s3://bucket/heads"),
+        connection=table.text("connection"),
+        mail=table.text("mail"),
+    )
 
 
 def _numbers(table: _Table | None) -> Mapping[str, float]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from billing.demo.local_airflow import LocalAirflow
+from billing.steps.audit.manifest import file_all
 from billing.steps.export import export
 from billing.steps.homes import configure, home_at
 from billing.steps.invoices import list_invoices
@@ -174,7 +175,11 @@ def test_real_traffic_by_the_dags_agrees_to_the_last_cell(airflow: LocalAirflow,
     home = home_at(books / "home")
     export(home, books / "outputs")
     documents = [invoice.document for invoice in list_invoices(home)]
+    file_all(home, books / "manifests")
     home.close()
+    triggers = [json.loads(path.read_text())["triggered_by"]["run"] for path in (books / "manifests").iterdir()]
+    assert {run.partition("/")[0] for run in triggers} == {"reference_sync", "usage_ingest", "cycle_close"}
+    assert all(run.partition("/")[2] for run in triggers), "a run's own name"
     for expected in sorted((case / "expected").glob("*.csv")):
         want = table(expected)
         width = len(want[0])  # further columns may follow the contract's

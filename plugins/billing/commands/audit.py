@@ -16,7 +16,9 @@ from billing.core.instants import format_us
 from billing.core.quantity import format_micro
 
 if TYPE_CHECKING:
+    from billing.settings import Settings
     from billing.steps.audit.choosing import Choice
+    from billing.steps.audit.heads import Heads
     from billing.steps.audit.page import Asked
     from billing.steps.audit.report import Outcome
     from billing.steps.audit.trace import Place, TracedEvent
@@ -154,18 +156,46 @@ def _show_different(found: Outcome) -> None:
 def audit_log(
     context: typer.Context,
     against: Annotated[
-        str | None, typer.Option(metavar="HEAD", help="A head that was kept elsewhere: the log must still hold it.")
+        str | None,
+        typer.Option(
+            metavar="HEAD|FOLDER|URL",
+            help="A head that was kept elsewhere, or a place that holds such heads: the log must still hold them.",
+        ),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the head where `[audit]` of billing.toml says, as the DAG does daily.")
+    ] = False,
 ) -> None:
     """Verify the hash-chained log and print its head: keep that where nobody who can write here can write."""
     from billing.steps.audit.chain import Head, verify_log
+    from billing.steps.audit.heads import demand_some, keep_head, verify_kept
 
-    kept = Head.parse(against) if against else None
-    with opened_home(context) as (home, _):
-        head = verify_log(home, kept)
+    with opened_home(context) as (home, settings):
+        if keep:
+            if settings.audit is None:
+                raise UsageError(f"{settings.home / 'billing.toml'} has no [audit] that says where heads are kept.")
+            head, is_new = keep_head(home, _heads(settings, settings.audit.heads), datetime.now(UTC))
+            said = f"It is kept in {settings.audit.heads}" + ("." if is_new else ", as before.")
+        elif against and ("://" in against or Path(against).is_dir()):
+            heads = _heads(settings, against)
+            head, kept = verify_kept(home, heads)
+            demand_some(heads, kept)
+            said = f"The log holds all {len(kept)} heads in {against}, {min(kept)} to {max(kept)}."
+        else:
+            head = verify_log(home, one := Head.parse(against) if against else None)
+            said = f"The log holds {one}." if one else ""
     typer.echo(f"{head.seq} rows hang together. Head: {head}")
-    if kept:
-        typer.echo(f"The log holds {kept}.")
+    if said:
+        typer.echo(said)
+
+
+def _heads(settings: Settings, location: str) -> Heads:
+    """A place of heads; the connection of the settings is for the place that they name."""
+    from billing import connections
+    from billing.steps.audit.heads import Heads
+
+    is_ours = settings.audit is not None and settings.audit.heads == location
+    return Heads.at(location, settings.audit.connection if settings.audit and is_ours else "", connections)
 
 
 @audit_app.command("usage")
@@ -247,6 +277,29 @@ def audit_trace(
     rows = [(one.api, *_event(each)) for one in found for each in one.events]
     columns = ("api", "event_id", "occurred_at", "app_id", "quantity", "corrects", "late", "units", "carry")
     show_table(f"Events behind {number}", (*columns, "batch", "file", "record"), rows)
+
+
+@audit_app.command("manifest")
+def audit_manifest(
+    context: typer.Context,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[load|batch|close|credit-note|reissue]", help="What kind of run.")
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NUMBER]", help="Which of them.")] = None,
+    everything: Annotated[
+        Path | None, typer.Option("--all", metavar="FOLDER", file_okay=False, help="Write those of every run there.")
+    ] = None,
+) -> None:
+    """Print what a run took, did and left, and who had it run: JSON, the same bytes at any later time."""
+    from billing.steps.audit.manifest import KINDS, file_all, manifest
+
+    if (everything is None) == (name is None) or (kind is not None and kind not in KINDS):
+        raise UsageError(f"Name one of {', '.join(KINDS)} and its number, or a folder by --all.")
+    with opened_home(context) as (home, _):
+        if everything is not None:
+            typer.echo(f"{file_all(home, everything)} manifests written to {everything}.")
+            return
+        typer.echo(manifest(home, kind or "", name or ""), nl=False)
 
 
 def _place(one: Place) -> tuple[str, ...]:

@@ -70,13 +70,15 @@ def log_as(form: LogFormat) -> None:
 def opened_home(context: typer.Context, *, check: bool = True) -> Iterator[tuple[Home, Settings]]:
     from billing import connections
     from billing.steps.homes import home_at
+    from billing.steps.origin import acting_for
 
     settings = Settings.read(*context.obj)
     home = home_at(settings.home, settings.database_url, settings.lake, connections, memory_mb=settings.memory_mb)
     try:
         if check:
             home.check()
-        yield home, settings
+        with acting_for(context.command_path):
+            yield home, settings
     finally:
         home.close()
 

@@ -26,6 +26,7 @@ from billing.intake.usage_files import raw_records
 from billing.steps import commit_points
 from billing.steps.digests import Digest, digest
 from billing.steps.gathering import ArchivedFile, Gathered, content_hash, hash_text
+from billing.steps.origin import origin
 from billing.steps.telemetry import say
 from billing.store import log
 from billing.store.batches import BatchFile, Outcome, QuarantinedRecord, commit_batch, committed
@@ -143,7 +144,7 @@ def write_batch(
             also(connection, number)
         files = [{"name": f.name, "sha256": f.stored.sha256, "records": f.records} for f in outcome.files]
         counts = {"accepted": outcome.accepted, "rejected": reasons, "digest": str(said)}
-        log.append(connection, at, "batch", {"batch_no": number, "files": files, **counts, **payload})
+        log.append(connection, at, "batch", {"batch_no": number, "by": origin(), "files": files, **counts, **payload})
     commit_points.reached(commit_points.INGEST_COMMITTED)
     done = {"records": outcome.records, "accepted": outcome.accepted, "duplicates": outcome.duplicate_count}
     say("batch committed", batch=number, **done, quarantined=len(outcome.quarantined), reasons=reasons, **payload)

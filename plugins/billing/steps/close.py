@@ -32,6 +32,7 @@ from billing.steps import commit_points
 from billing.steps.awaited import Awaited, awaited
 from billing.steps.collector import collector_paused
 from billing.steps.e_invoices import not_valid
+from billing.steps.origin import origin
 from billing.steps.progress import Progress, silent
 from billing.steps.rating_in_parts import rate_in_parts
 from billing.steps.reference import reference_at
@@ -337,6 +338,7 @@ def _issue(connection: Connection, this: Close, reference: Reference) -> None:
         numbers = write_invoices(connection, this, seller["invoice_prefix"], new)
     ledger.turn(connection, this.close_no, ledger.ISSUED, issued_at_us=this.as_of_us)
     payload = {
+        "by": origin(),
         "close_no": this.close_no,
         "as_of": format_us(this.as_of_us),
         "pinned_batch": this.pinned_batch,

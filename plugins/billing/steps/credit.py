@@ -34,6 +34,7 @@ from billing.core.reference import Reference
 from billing.steps import commit_points
 from billing.steps.e_invoices import demand_valid
 from billing.steps.invoices import read_invoices
+from billing.steps.origin import origin
 from billing.steps.reference import reference_at
 from billing.steps.telemetry import say
 from billing.store import credit_notes, log
@@ -196,6 +197,7 @@ def _prefix(reference: Reference) -> str:
 
 def _logged(number: str, new: NewCreditNote) -> dict[str, object]:
     return {
+        "by": origin(),
         "number": number,
         "invoice": new.invoice_number,
         "issued_at": format_instant(new.issued_at),

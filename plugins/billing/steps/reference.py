@@ -22,6 +22,7 @@ from billing.intake.reference_checks import Needs, check_reference, in_force
 from billing.intake.reference_files import ReferenceFolder, read_reference_folder
 from billing.intake.reference_sql import read_reference_sql
 from billing.steps.late_reference import Late, late_rows
+from billing.steps.origin import origin
 from billing.steps.reference_needs import needed_keys, open_used
 from billing.store import log
 from billing.store.files import archive_suffix
@@ -255,4 +256,6 @@ def _write_load(
     files = {name: {"file": new.files[name], "sha256": new.sha256[name]} for name in new.tables}
     row = {"load_no": number, "loaded_at_us": to_us(started), "source": picture.name, "files": log.canonical(files)}
     connection.execute(insert(reference_loads).values(**row, **counts))
-    log.append(connection, started, "reference", {"load_no": number, "files": files, "late": late, **counts})
+    log.append(
+        connection, started, "reference", {"load_no": number, "by": origin(), "files": files, "late": late, **counts}
+    )

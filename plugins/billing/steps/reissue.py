@@ -26,6 +26,7 @@ from billing.steps import commit_points
 from billing.steps.credit import Issuing, issuing
 from billing.steps.e_invoices import demand_valid
 from billing.steps.invoices import read_invoices
+from billing.steps.origin import origin
 from billing.steps.telemetry import say
 from billing.store import credit_notes, ledger, log
 from billing.store.configuration import PRODUCTION, configured
@@ -160,6 +161,7 @@ def _unknown(reference: Reference, old: Row[Any], apis: set[str]) -> list[Findin
 def _logged(now: Issuing, number: str, new: NewInvoice) -> dict[str, object]:
     draft = new.draft
     return {
+        "by": origin(),
         "number": number,
         "replaces": new.replaces,
         "revision": new.revision,

@@ -38,6 +38,10 @@ _NEWEST = """
     select batch_no, max(epoch_us(occurred_at)) from {usage} where batch_no >= {since} group by batch_no
 """
 
+_BY_API = """
+    select api, count(*), sum(quantity_micro) from {usage} where batch_no = {batch_no} group by api order by api
+"""
+
 _UNLIKE = ("line", "event_id", "occurred_at", "quantity_micro", "content_hash")
 _SOUGHT = ("batch_no", "occurred_at", "team_id")
 
@@ -88,6 +92,13 @@ class UsageTable:
             newest[batch_no] = max(us, newest.get(batch_no, us))
         return newest
 
+    def accepted_in(self, batch_no: int) -> dict[str, dict[str, int]]:
+        """What a batch brought, by API: ``events`` and ``quantity_micro``, exact; the same after compaction."""
+        with engine() as connection:
+            usage = self.lake.read_in(connection, self.lake.paths(lambda f: _may_hold(f, batch_no)))
+            rows = connection.execute(_BY_API.format(usage=usage, batch_no=int(batch_no))).fetchall()
+        return {api: {"events": int(events), "quantity_micro": int(micro)} for api, events, micro in rows}
+
     def corrected(self, batches: CommittedBatches, event_ids: Sequence[str], months: Sequence[str]) -> pa.Table:
         """Accepted events of these ids, and all corrections of them, among usage of these months."""
         ids = pa.array(event_ids, pa.string())
@@ -110,6 +121,11 @@ class UsageTable:
     def named(self, batches: CommittedBatches, event_id: str) -> pa.Table:
         """The accepted event of an id, if there is one; whatever its month."""
         return self.lake.dataset().to_table(filter=batches.filter() & (pc.field("event_id") == event_id))
+
+
+def _may_hold(files: pa.Table, batch_no: int) -> pa.BooleanArray:
+    """The files that may have rows of a batch, by their statistics."""
+    return pc.and_(pc.less_equal(files["min.batch_no"], batch_no), pc.greater_equal(files["max.batch_no"], batch_no))
 
 
 def _rows(batch_no: int, events: pa.Table) -> pa.Table:

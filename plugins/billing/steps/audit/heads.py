@@ -1,0 +1,137 @@
+"""Heads of the log, kept where nobody who writes into the books can write: a file a day, never replaced.
+
+A file is named ``2026-08-02-000814.head`` by the day in UTC and the row's number, and holds the head as it is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import fsspec
+from fsspec import AbstractFileSystem
+
+from billing.core.errors import BillingError, ConservationBroken, DataRefused, NotFound, SourceUnavailable
+from billing.intake.sources.opening import Resolver
+from billing.steps.audit.chain import Head, verify_log
+from billing.store import log
+from billing.store.home import Home
+
+SUFFIX = ".head"
+_NOT_THERE_YET = ("file exists", "precondition", "at least one of the pre-conditions")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heads:
+    """A folder, or a prefix of object storage, of heads. ``storage`` opens the file system, at each use."""
+
+    location: str
+    storage: Callable[[], AbstractFileSystem] = field(repr=False)
+
+    @classmethod
+    def at(cls, location: str, connection: str = "", resolve: Resolver | None = None) -> Heads:
+        """Those in a folder or below a URL, which ``connection`` opens, else this machine's environment."""
+        if connection and resolve is not None:
+            return cls(location=location, storage=lambda: resolve.storage(connection, location))
+        return cls(location=location, storage=lambda: fsspec.url_to_fs(location)[0])
+
+    def read(self) -> dict[str, Head]:
+        """Every head by the name of its file, in the order of the names. A file that holds none is refused."""
+        with self._reaching():
+            files = self.storage()
+            files.invalidate_cache()
+            root = self._root(files)
+            there = sorted(place for place in files.find(root) if place.endswith(SUFFIX)) if files.exists(root) else []
+            found = {place.removeprefix(root).lstrip("/"): files.cat_file(place) for place in there}
+        return {name: Head.parse(content.decode("utf-8", "replace")) for name, content in found.items()}
+
+    def keep(self, name: str, head: Head) -> bool:
+        """Write one, whole or not at all, and never over one that is there; whether it is new.
+
+        Raises ``ConservationBroken`` where a file of that name holds another head.
+        """
+        with self._reaching():
+            files = self.storage()
+            if _create(files, f"{self._root(files)}/{name}", f"{head}\n".encode()):
+                return True
+        if self.read().get(name) != head:
+            raise ConservationBroken(f"{self.location}/{name} holds another head than {head}: somebody wrote it.")
+        return False
+
+    def _root(self, files: AbstractFileSystem) -> str:
+        return str(files._strip_protocol(self.location)).rstrip("/")
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except BillingError:
+            raise
+        except (PermissionError, FileNotFoundError, ImportError, ValueError) as error:
+            raise DataRefused(f"{self.location}: heads cannot be kept or read here ({error}).") from None
+        except Exception as error:
+            raise SourceUnavailable(f"{self.location}: cannot be reached ({error}). Run again.") from None
+
+
+def keep_head(home: Home, heads: Heads, now: datetime) -> tuple[Head, bool]:
+    """Verify the log against every head that was kept, then keep today's; the head, and whether it is new.
+
+    Raises ``ConservationBroken`` where the log does not hold one of them: nothing is kept then.
+    """
+    head, _ = verify_kept(home, heads)
+    return head, heads.keep(f"{now:%Y-%m-%d}-{head.seq:06d}{SUFFIX}", head)
+
+
+def verify_kept(home: Home, heads: Heads) -> tuple[Head, dict[str, Head]]:
+    """Walk the log and find every kept head in it: the log's head, and those. Raises ``ConservationBroken``, naming
+    every file that the log does not hold.
+    """
+    kept, head = heads.read(), verify_log(home)
+    with home.database.read() as connection:
+        lost = [name for name, one in kept.items() if log.hash_of(connection, one.seq) != one.hash]
+    if lost:
+        raise ConservationBroken(
+            f"The log does not hold {len(lost)} of {len(kept)} heads in {heads.location}, {lost[0]} the first of them: "
+            "its rows were written anew, or an older database was restored. Compare it with the backup of that day."
+        )
+    return head, kept
+
+
+def demand_some(heads: Heads, kept: dict[str, Head]) -> None:
+    """Raise ``NotFound`` where nothing was kept: a proof against nothing is none."""
+    if not kept:
+        raise NotFound(f"There are no heads (*{SUFFIX}) in {heads.location}.")
+
+
+def _create(files: AbstractFileSystem, place: str, content: bytes) -> bool:
+    """Make a file that is not there yet; False where it is."""
+    if "file" in files.protocol:
+        return _create_here(Path(place), content)
+    if files.exists(place):
+        return False
+    try:
+        files.pipe_file(place, content, mode="create")
+    except OSError as error:  # somebody was faster: a storage that knows conditions says so
+        if isinstance(error, FileExistsError) or any(word in str(error).lower() for word in _NOT_THERE_YET):
+            return False
+        raise
+    return True
+
+
+def _create_here(path: Path, content: bytes) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-") as writer:
+        writer.write(content)
+        writer.flush()
+        os.fsync(writer.fileno())
+        Path(writer.name).chmod(0o444)
+        try:
+            os.link(writer.name, path)
+        except FileExistsError:
+            return False
+    return True
