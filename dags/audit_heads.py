@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from observed import done_within
 from wiring import COMMON, home_and_settings
@@ -60,13 +60,11 @@ def audit_heads() -> None:
 
 
 def _mail(address: str, head: str, context: Any) -> None:
-    try:
-        from airflow.providers.smtp.notifications.smtp import SmtpNotifier
-    except ImportError:
-        raise AirflowFailException("The head is kept. For mail install apache-airflow-providers-smtp.") from None
-    SmtpNotifier(
-        to=address, subject=f"Head of the billing log: row {head.partition(':')[0]}", html_content=head
-    ).notify(context)
+    """Send a head by Airflow's connection ``smtp_default``, which names the sender too."""
+    from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+    subject = f"Head of the billing log: row {head.partition(':')[0]}"
+    SmtpNotifier(to=address, subject=subject, html_content=head).notify(context)
 
 
 audit_heads()
