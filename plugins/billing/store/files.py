@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from billing.core.errors import ConservationBroken, NotFound
 
 _CHUNK_BYTES = 1 << 20
+_UNFINISHED = ".new-"
+UNFINISHED_KEPT = timedelta(days=1)
+"""Nobody takes longer to write a file: what is unfinished after that was left by a writer that was killed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +47,7 @@ class WriteOnce:
 
     def put_file(self, source: Path, suffix: str = "") -> Stored:
         """Keep a copy of a file, read once, in bounded memory."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (
-            source.open("rb") as reader,
-            tempfile.NamedTemporaryFile(dir=self.folder, prefix=".new-", delete=False) as writer,
-        ):
+        with source.open("rb") as reader, new_file(self.folder) as writer:
             try:
                 digest, size = _copy(reader, writer)
                 _flush(writer)
@@ -86,8 +87,7 @@ class WriteOnce:
         return f"{digest[:2]}/{digest}{suffix}"
 
     def _write(self, path: str, content: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".new-", delete=False) as writer:
+        with new_file(self.folder) as writer:
             try:
                 writer.write(content)
                 _flush(writer)
@@ -101,6 +101,27 @@ class WriteOnce:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.chmod(0o444)
         temporary.replace(target)
+
+
+def new_file(folder: Path) -> AbstractContextManager[IO[bytes]]:
+    """A file without a name yet: whoever writes it gives it one when it is complete, or deletes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.NamedTemporaryFile(dir=folder, prefix=_UNFINISHED, delete=False)
+
+
+def sweep(folder: Path, now: datetime) -> int:
+    """Delete what writers that were killed left unfinished in a folder; how many files."""
+    found = [path for path in folder.glob(f"{_UNFINISHED}*") if _is_old(path, now)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
+def _is_old(path: Path, now: datetime) -> bool:
+    try:
+        return path.stat().st_mtime < (now - UNFINISHED_KEPT).timestamp()
+    except FileNotFoundError:  # finished, or swept by somebody else
+        return False
 
 
 def archive_suffix(name: str) -> str:

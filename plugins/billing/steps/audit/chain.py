@@ -1,10 +1,13 @@
-"""The log, proved: its rows hang together, and still hold a head that somebody has kept elsewhere."""
+"""The log, proved: its rows hang together, still hold a head that somebody has kept elsewhere, and what they name is
+there.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from billing.core.errors import ConservationBroken, UsageError
+from billing.steps.audit.logged import demand_files
 from billing.store import log
 from billing.store.home import Home
 
@@ -32,8 +35,9 @@ _HEX = "0123456789abcdef"
 
 
 def verify_log(home: Home, against: Head | None = None) -> Head:
-    """Walk the whole log and return its head. Raises ``ConservationBroken`` at the first row that does not fit, and
-    where the log does not hold the head ``against`` any more: it was written anew, or an older one was restored.
+    """Walk the whole log and return its head. Raises ``ConservationBroken`` at the first row that does not fit, where
+    the log does not hold the head ``against`` any more (it was written anew, or an older one was restored), and where
+    an archived file that it names was changed; ``NotFound`` where one is missing.
     """
     with home.database.read() as connection:
         seq, digest = log.verify(connection)
@@ -44,4 +48,6 @@ def verify_log(home: Home, against: Head | None = None) -> Head:
             f"The log does not hold the head {against}: {has}. Its rows were written anew, or an older database was "
             "restored: compare it with the backup of the day on which the head was kept."
         )
+    with home.database.read() as connection:
+        demand_files(home, connection)
     return Head(seq=seq, hash=digest)
