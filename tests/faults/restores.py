@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,9 +83,10 @@ def older_documents(world: World) -> Tally:
     return tally
 
 
-def restores(world: World) -> Sequence[Tally]:
+def restores(world: World) -> Iterator[Tally]:
     """All of them."""
-    return [older_databases(world), older_indexes(world), older_tables(world), older_documents(world)]
+    for kind in (older_databases, older_indexes, older_tables, older_documents):
+        yield kind(world)
 
 
 def with_database(world: World, newest: Where, older: Where) -> Where:

@@ -41,8 +41,18 @@ def _flip(path: Path, part: float) -> None:
     path.write_bytes(content)
 
 
-def _lake_byte(part: float) -> Tamper:
-    return lambda home: _flip(_data_file(home), part)
+def _lake_bit(column: str) -> Tamper:
+    """One bit in the middle of a column's pages."""
+
+    def change(home: Home) -> None:
+        path = _data_file(home)
+        group = pq.ParquetFile(path).metadata.row_group(0)
+        columns = (group.column(number) for number in range(group.num_columns))
+        [mine] = [one for one in columns if one.path_in_schema == column]
+        middle = mine.data_page_offset + mine.total_compressed_size * 3 // 4
+        _flip(path, middle / path.stat().st_size)
+
+    return change
 
 
 def _lake_row(home: Home) -> None:
@@ -165,9 +175,9 @@ def _rechained(home: Home) -> None:
 
 
 TAMPERS: Mapping[str, Tamper] = {
-    "usage table: a bit early in a data file": _lake_byte(0.2),
-    "usage table: a bit in the middle of a data file": _lake_byte(0.5),
-    "usage table: a bit late in a data file": _lake_byte(0.8),
+    "usage table: a bit of a quantity": _lake_bit("quantity_micro"),
+    "usage table: a bit of an instant": _lake_bit("occurred_at"),
+    "usage table: a bit of a team": _lake_bit("team_id"),
     "usage table: a row, in its file": _lake_row,
     "usage table: a data file deleted": _lake_gone,
     "usage table: a row, by a commit": _lake_update,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import groupby
 
 from billing.steps.audit.chain import verify_log
 from billing.store.home import Home
@@ -15,19 +16,18 @@ from tests.faults.worlds import World
 RERUN, LAWS, LOG, AGAINST, CHECK = "audit rerun", "audit laws", "audit log", "audit log --against", "status"
 
 
-def tampers(world: World, names: Sequence[str] = tuple(tampering.TAMPERS)) -> list[Tally]:
+def tampers(world: World, names: Sequence[str] = tuple(tampering.TAMPERS)) -> Iterator[Tally]:
     """A row a kind of tamper. Of each tamper ``seen_by`` says who told of it."""
     head = str(world.call(head_of, world.before["end"]))
-    tallies: dict[str, Tally] = {}
-    for name in names:
-        kind = f"tamper: {name.partition(':')[0]}"
-        tally = tallies.setdefault(kind, Tally(kind=kind, database=world.engine))
-        with world.copied(world.before["end"]) as where:
-            world.call(partial(tampering.tamper, name=name), where)
-            by = told_by(world, where, head)
-        tally.found(name, by)
-        tally.seen_by[name] = by
-    return list(tallies.values())
+    for kind, mine in groupby(names, key=lambda name: name.partition(":")[0]):
+        tally = Tally(kind=f"tamper: {kind}", database=world.engine)
+        for name in mine:
+            with world.copied(world.before["end"]) as where:
+                world.call(partial(tampering.tamper, name=name), where)
+                by = told_by(world, where, head)
+            tally.found(name, by)
+            tally.seen_by[name] = by
+        yield tally
 
 
 def told_by(world: World, where: Where, head: str) -> list[str]:

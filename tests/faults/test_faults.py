@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -23,9 +22,9 @@ SEEN = ["usage table: a row, in its file", "archive: a bit of a usage file", "ro
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Two teams on SQLite; on PostgreSQL ``tests/kills`` has its own."""
-    yield prepared(tmp_path_factory.mktemp("faults"), None, teams=2)
+    return prepared(tmp_path_factory.mktemp("faults"), None, teams=2)
 
 
 @pytest.mark.parametrize("step", ["ingest", "issue"])

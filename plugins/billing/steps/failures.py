@@ -6,7 +6,8 @@ Libraries say it in their own errors, often inside one another; what nobody has 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,7 @@ from billing.core.errors import BillingError, StoreFailed
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SAID_OF_FULL = ("no space left on device", "disk is full", "disk full", "file too large", "disk quota exceeded")
+_LITTLE_BYTES = 1 << 20
 _SAID_OF_GONE = ("terminating connection", "connection", "shutting down", "shut down", "starting up")
 
 
@@ -26,7 +28,7 @@ def explained(error: BaseException, home: Path) -> BillingError | None:
     chain = list(_chain(error))
     if isinstance(error, BillingError):
         return error if not any(map(_is_full, chain[1:])) else _full(error, home)
-    if any(map(_is_full, chain)):
+    if any(map(_is_full, chain)) or (_fails_to_write(chain) and _has_no_room(home)):
         return _full(error, home)
     for one in chain:
         if isinstance(one, DBAPIError) and (one.connection_invalidated or _says(one, _SAID_OF_GONE)):
@@ -65,6 +67,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _is_full(error: BaseException) -> bool:
     return (isinstance(error, OSError) and error.errno in _FULL) or _says(error, _SAID_OF_FULL)
+
+
+def _fails_to_write(chain: Sequence[BaseException]) -> bool:
+    """SQLite says no more than this where it cannot make the file that its readers share."""
+    return any(isinstance(one, DBAPIError) and _says(one, ("disk i/o error",)) for one in chain)
+
+
+def _has_no_room(home: Path) -> bool:
+    return home.exists() and shutil.disk_usage(home).free < _LITTLE_BYTES
 
 
 def _says(error: BaseException, words: tuple[str, ...]) -> bool:

@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Table, func, select
 
-from billing.core.errors import BillingError
+from billing.core.errors import BillingError, ConservationBroken
 from billing.core.instants import format_us
-from billing.store.batches import COMMITTED
+from billing.intake.usage_files import raw_records
+from billing.store.batches import COMMITTED, DELIVERY
 from billing.store.files import WriteOnce, archive_suffix
 from billing.store.home import Home
 from billing.store.invoices import from_minor
@@ -51,26 +52,38 @@ def disagreements(connection: Connection) -> list[str]:
 
 
 def demand_files(home: Home, connection: Connection) -> None:
-    """Read every archived file that the log names: usage files of batches, and files of reference data. Raises
-    ``BillingError`` for the first that is missing or was changed.
+    """Read every archived file that the log names: usage files of batches, and files of reference data; quarantined
+    records must be in them as they are kept. Raises ``BillingError`` for the first that is missing or was changed.
     """
     for kind, payload in _rows(connection, "batch", "reference"):
         files = payload.get("files", {})
-        archive, named = (
-            (home.archive, [(one["name"], one["sha256"]) for one in files])
-            if kind == "batch"
-            else (home.reference_archive, [(one["file"], one["sha256"]) for one in files.values()])
-        )
-        for name, digest in named:
-            _read(archive, name, digest)
+        if kind == "reference":
+            for one in files.values():
+                _read(home.reference_archive, one["file"], one["sha256"])
+            continue
+        for file_no, one in enumerate(files):
+            path = _read(home.archive, one["name"], one["sha256"])
+            held = _quarantined(connection, payload["batch_no"], file_no)
+            if held and raw_records(path, one["name"], held.keys()) != held:
+                raise ConservationBroken(
+                    f"Quarantined records of batch {payload['batch_no']}, file {one['name']}, were changed after they "
+                    "were written: they are not as in the archived file. Restore the database from a backup."
+                )
 
 
-def _read(archive: WriteOnce, name: str, digest: str) -> None:
+def _read(archive: WriteOnce, name: str, digest: str) -> Path:
+    """Where a file is, after its bytes were compared with their hash."""
     stored = archive.stored(digest, 0, archive_suffix(name))
     try:
         archive.read(stored.path, digest)
     except BillingError as problem:
         raise type(problem)(f"{Path(name).name}, as the log names it: {problem}") from problem
+    return archive.locate(stored.path)
+
+
+def _quarantined(connection: Connection, batch_no: int, file_no: int) -> dict[int, bytes]:
+    mine = quarantine.c.batch_no == batch_no, quarantine.c.file_no == file_no
+    return {row.line: row.raw for row in connection.execute(select(quarantine.c.line, quarantine.c.raw).where(*mine))}
 
 
 def _rows(connection: Connection, *kinds: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,7 +108,7 @@ def _said_of(kind: str, payload: Mapping[str, Any]) -> dict[str, object]:
         case "reference":
             return {str(payload.get("load_no")): payload.get("files")}
         case "batch":
-            return {str(payload.get("batch_no")): given("accepted", "rejected", "files")}
+            return {str(payload.get("batch_no")): given("accepted", "rejected", "files", "complete_through")}
         case "close":
             return {
                 str(payload.get("close_no")): given(*("as_of", "pinned_batch", "pinned_load", "cycles", "invoices"))
@@ -133,6 +146,7 @@ def _batches(connection: Connection) -> dict[str, object]:
             row.accepted,
             reasons.get(row.batch_no, {}) | ({"duplicate": row.duplicates} if row.duplicates else {}),
             files.get(row.batch_no, []),
+            format_us(row.window_end_us) if row.kind == DELIVERY else None,
         ]
         for row in done
     }
