@@ -29,40 +29,50 @@ from tests.faults.worlds import LINES, World
 KILLS = 156
 """On each database: 26 of each step."""
 ROUNDS = 6
-"""Of each race."""
+"""Of each race, on each database."""
 
 
-def _kills(world: World, count: int, drawn: random.Random) -> Iterator[Tally]:
+class Chosen(argparse.Namespace):
+    """What was asked for."""
+
+    seed: int
+    kills: int
+    rounds: int
+    kind: list[str] | None
+    database: list[str] | None
+
+
+def _kills(world: World, chosen: Chosen, drawn: random.Random) -> Iterator[Tally]:
     for step in LINES:
-        yield kills(world, step, -(-count // len(LINES)), drawn)
+        yield kills(world, step, -(-chosen.kills // len(LINES)), drawn)
 
 
-def _tampers(world: World, count: int, drawn: random.Random) -> Iterator[Tally]:
+def _tampers(world: World, chosen: Chosen, drawn: random.Random) -> Iterator[Tally]:
     yield from tampers(world)
 
 
-def _races(world: World, count: int, drawn: random.Random) -> Iterator[Tally]:
-    yield races.closes(world, ROUNDS)
-    yield races.issuers(world, ROUNDS, drawn)
+def _races(world: World, chosen: Chosen, drawn: random.Random) -> Iterator[Tally]:
+    yield races.closes(world, chosen.rounds)
+    yield races.issuers(world, chosen.rounds, drawn)
 
 
-def _room(world: World, count: int, drawn: random.Random) -> Iterator[Tally]:
+def _room(world: World, chosen: Chosen, drawn: random.Random) -> Iterator[Tally]:
     for step in LINES:
         yield full_disks(world, step)
 
 
-def _restores(world: World, count: int, drawn: random.Random) -> Iterator[Tally]:
+def _restores(world: World, chosen: Chosen, drawn: random.Random) -> Iterator[Tally]:
     yield from restores(world)
 
 
-KINDS: Mapping[str, Callable[[World, int, random.Random], Iterator[Tally]]] = {
+KINDS: Mapping[str, Callable[[World, Chosen, random.Random], Iterator[Tally]]] = {
     "kills": _kills,
     "races": _races,
     "room": _room,
     "tampers": _tampers,
     "restores": _restores,
 }
-"""What a kind does in a world; given how many kills, and what draws their moments."""
+"""What a kind does in a world; given how often, and what draws the moments."""
 
 
 @contextmanager
@@ -79,13 +89,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=KILLS, help="on each database")
     parser.add_argument("--kind", action="append", choices=list(KINDS))
     parser.add_argument("--database", action="append", choices=["sqlite", "postgresql"])
-    chosen = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each race")
+    chosen = parser.parse_args(namespace=Chosen())
     tallies: list[Tally] = []
     for database in chosen.database or ("sqlite", "postgresql"):
         folder = Path(tempfile.mkdtemp(prefix="faults-"))
         with world(folder, database) as made:
             for kind in chosen.kind or KINDS:
-                for tally in KINDS[kind](made, chosen.kills, random.Random(chosen.seed)):
+                for tally in KINDS[kind](made, chosen, random.Random(chosen.seed)):
                     began = time.strftime("%H:%M:%S")
                     print(f"{began} {' '.join(tally.cells)} swept {tally.swept}", file=sys.stderr, flush=True)
                     for problem in tally.wrong:

@@ -42,17 +42,30 @@ def _flip(path: Path, part: float) -> None:
 
 
 def _lake_bit(column: str) -> Tamper:
-    """One bit in the middle of a column's pages."""
+    """The first bit from the middle of a column's pages on with which it reads otherwise, or cannot be read."""
 
     def change(home: Home) -> None:
         path = _data_file(home)
+        before, content = _column(path, column), path.read_bytes()
         group = pq.ParquetFile(path).metadata.row_group(0)
         columns = (group.column(number) for number in range(group.num_columns))
         [mine] = [one for one in columns if one.path_in_schema == column]
-        middle = mine.data_page_offset + mine.total_compressed_size * 3 // 4
-        _flip(path, middle / path.stat().st_size)
+        start = mine.dictionary_page_offset if mine.has_dictionary_page else mine.data_page_offset
+        for place in range(start + mine.total_compressed_size // 2, start + mine.total_compressed_size):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            if _column(path, column) != before:
+                return
+        raise AssertionError(f"no bit of {column} matters")
 
     return change
+
+
+def _column(path: Path, column: str) -> list[object] | None:
+    """What a data file has in a column; None where it cannot be read."""
+    try:
+        return list(pq.read_table(path, columns=[column], partitioning=None)[column].to_pylist())
+    except (pa.ArrowException, OSError):
+        return None
 
 
 def _lake_row(home: Home) -> None:
