@@ -13,6 +13,8 @@ from tests.faults.work import Rows, Seen, Where
 from tests.faults.worlds import LINES, World, after
 
 _NEXT_MONTH = "2026-10-02T00:00:00Z"
+_AGAIN = ["usage", "ingest", "again.csv", "--now", _NEXT_MONTH]
+"""August delivered again under another name."""
 
 
 def older_databases(world: World) -> Tally:
@@ -41,7 +43,7 @@ def older_tables(world: World) -> Tally:
     newest, older = world.before["end"], world.before["ingest"]
     for folders in (("lake",), ("lake", "ids")):
         for line in (
-            ["usage", "ingest", "again.csv", "--now", _NEXT_MONTH],
+            _AGAIN,
             ["cycles", "close", "--as-of", _NEXT_MONTH, "--no-documents"],
             ["audit", "rerun", "--all", "--no-documents"],
         ):
@@ -58,15 +60,12 @@ def older_tables(world: World) -> Tally:
 def older_indexes(world: World) -> Tally:
     """An older index of ids, or none, beside the newest usage table: what is delivered again is known all the same."""
     tally = Tally(kind="restore: older index of ids", database=world.engine)
-    again = world.scenario / "again.csv"
-    shutil.copyfile(world.scenario / "august.csv", again)
-    line = ["usage", "ingest", again.name, "--now", _NEXT_MONTH]
     for source in (world.before["ingest"].home, None):
         with world.copied(world.before["end"]) as where:
             shutil.rmtree(where.home / "ids")
             if source is not None:
                 shutil.copytree(source / "ids", where.home / "ids")
-            seen = world.finish(where, [line])
+            seen = world.finish(where, [_AGAIN])
             tally.compare(f"index of {source}", _usage(world.undisturbed["render"]).rows, _usage(seen))
     return tally
 

@@ -29,7 +29,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.mark.parametrize("step", ["ingest", "issue"])
 def test_killed_steps_are_taken_again(world: World, step: str) -> None:
-    demand(kills(world, step, 3, random.Random(5)))
+    demand(kills(world, step, 2, random.Random(5)))
 
 
 def test_two_closes_at_once(world: World) -> None:

@@ -218,6 +218,7 @@ def _write(folder: Path, teams: int) -> None:
         lines = [_event(f"{name}-{n}", month, 1 + n % teams, drawn) for n in range(40 * teams)]
         lines += [lines[3], f"{name}-x,2026-0{month}-03T00:00:00Z,nobody,render,1,,", "broken"]
         _usage(folder / f"{name}.csv", lines)
+    shutil.copyfile(folder / "august.csv", folder / "again.csv")
     late = [_event(f"late-{n}", 7, 1 + n % teams, drawn) for n in range(5 * teams)]
     late += ["again,2026-07-09T00:00:00Z,a1,render,60,,", "back,2026-07-09T00:00:00Z,a1,render,-20,again,"]
     _usage(folder / "late.csv", late)
