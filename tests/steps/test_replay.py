@@ -431,7 +431,7 @@ def test_an_archive_that_was_changed_is_noticed(shop: Shop) -> None:
     with pytest.raises(ConservationBroken, match=r"july\.csv .* was changed after it was delivered"):
         replay(shop.home, ALL, NOW)
     kept.unlink()
-    with pytest.raises(NotFound, match=r"july\.csv .* is missing from the archive"):
+    with pytest.raises(NotFound, match=r"july\.csv: .* is missing from archive"):
         replay(shop.home, ALL, NOW)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
@@ -9,7 +11,7 @@ from threading import Thread
 import pytest
 
 from billing.core.errors import ConservationBroken, NotFound
-from billing.store.files import WriteOnce
+from billing.store.files import WriteOnce, sweep
 
 CONTENT = b"event_id,occurred_at\n" * 100_000
 
@@ -82,3 +84,19 @@ def test_many_at_once_leave_one_whole_file(folder: WriteOnce) -> None:
         thread.join()
     (only,) = files_in(folder.folder)
     assert folder.read(only, sha256(CONTENT).hexdigest()) == CONTENT
+
+
+def test_what_a_killed_writer_left_is_swept_a_day_later(tmp_path: Path) -> None:
+    """Complete files stay, and so does what may still be written."""
+    folder = WriteOnce(tmp_path / "archive")
+    stored = folder.put_bytes(CONTENT, ".csv")
+    now = datetime(2026, 8, 2, tzinfo=UTC)
+    for name, age in ((".new-old", timedelta(hours=25)), (".new-young", timedelta(hours=23))):
+        path = folder.folder / name
+        path.write_bytes(b"half")
+        os.utime(path, ((now - age).timestamp(),) * 2)
+    os.utime(folder.locate(stored.path), (0, 0))
+    assert sweep(folder.folder, now) == 1
+    assert sweep(tmp_path / "none", now) == 0
+    assert sorted(path.name for path in folder.folder.glob(".new-*")) == [".new-young"]
+    assert folder.read(stored.path, stored.sha256) == CONTENT

@@ -165,10 +165,14 @@ def audit_log(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the head where `[audit]` of billing.toml says, as the DAG does daily.")
     ] = False,
+    files: Annotated[
+        bool, typer.Option("--files/--no-files", help="Read the archived files that it names, too: all of them.")
+    ] = True,
 ) -> None:
     """Verify the hash-chained log and print its head: keep that where nobody who can write here can write."""
     from billing.steps.audit.chain import Head, verify_log
     from billing.steps.audit.heads import demand_some, keep_head, verify_kept
+    from billing.steps.audit.logged import demand_files
 
     with opened_home(context) as (home, settings):
         if keep:
@@ -184,6 +188,8 @@ def audit_log(
         else:
             head = verify_log(home, one := Head.parse(against) if against else None)
             said = f"The log holds {one}." if one else ""
+        if files:
+            demand_files(home)
     typer.echo(f"{head.seq} rows hang together. Head: {head}")
     if said:
         typer.echo(said)

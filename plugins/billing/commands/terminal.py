@@ -68,6 +68,7 @@ def log_as(form: LogFormat) -> None:
 
 @contextmanager
 def opened_home(context: typer.Context, *, check: bool = True) -> Iterator[tuple[Home, Settings]]:
+    """The home that the command names; what disk or database say when they fail becomes a refusal in words."""
     from billing import connections
     from billing.steps.homes import home_at
     from billing.steps.origin import acting_for
@@ -79,6 +80,13 @@ def opened_home(context: typer.Context, *, check: bool = True) -> Iterator[tuple
             home.check()
         with acting_for(context.command_path):
             yield home, settings
+    except Exception as error:
+        from billing.steps.failures import explained
+
+        refusal = explained(error, settings.home)
+        if refusal is None or refusal is error:
+            raise
+        raise refusal from error
     finally:
         home.close()
 

@@ -71,3 +71,7 @@ class StoreOutOfDate(BillingError):
 
 class NotFound(BillingError):
     """What was asked for is not in the home."""
+
+
+class StoreFailed(BillingError):
+    """What is kept cannot be written or read: the disk is full, the database broke off, a file is damaged."""

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from hashlib import file_digest
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from billing.core.errors import ConservationBroken, NotFound
+from billing.core.errors import BillingError, ConservationBroken
 from billing.core.instants import from_us
 from billing.intake.judging import REASONS, UsageRecords
 from billing.steps.gathering import ArchivedFile, Gathered, gather
@@ -130,14 +129,9 @@ def archived_file(home: Home, row: object, lines: Int64s | None = None) -> Archi
 def demand_unchanged(home: Home, file: ArchivedFile) -> None:
     """Raise ``NotFound`` or ``ConservationBroken`` where the archive does not hold the bytes that were delivered."""
     try:
-        with home.archive.locate(file.stored.path).open("rb") as handle:
-            digest = file_digest(handle, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise NotFound(f"{file.name} ({file.stored.path}) is missing from the archive: restore a backup.") from None
-    if digest != file.stored.sha256:
-        raise ConservationBroken(
-            f"{file.name} ({file.stored.path}) in the archive was changed after it was delivered: restore a backup."
-        )
+        home.archive.demand(file.stored)
+    except BillingError as problem:
+        raise type(problem)(f"{file.name}: {problem}") from problem
 
 
 def _says(records: UsageRecords, selection: Selection) -> Bools:

@@ -1,4 +1,6 @@
-"""The laws of the books, looked at in the database after a close, by queries that a person can run by hand too."""
+"""The laws of the books, looked at in the database after a close, by queries that a person can run by hand too; and
+that the rows are what the log says of them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from billing.core.errors import ConservationBroken, NotFound
 from billing.core.model import Kind
 from billing.intake.expectations.evaluation import inspect
 from billing.intake.expectations.ledger import Law, Total, ledger_suite
+from billing.steps.audit.logged import disagreements
 from billing.steps.inspection import COMMAND, keep, kept
 from billing.store.home import Home
 from billing.store.invoices import stands
@@ -46,9 +49,16 @@ def look(home: Home, laws: Path) -> tuple[list[Law], list[Total]]:
     with home.database.read() as connection:
         found = [_law(connection, path) for path in sorted(laws.glob("*.sql"))]
         totals = _totals(connection)
+        logged = _as_logged(connection)
     if not found:
         raise NotFound(f"There are no laws (*.sql) in {laws}: set BILLING_SQL to the folder that has checks/.")
-    return found, totals
+    return [*found, logged], totals
+
+
+def _as_logged(connection: Connection) -> Law:
+    differing = disagreements(connection)
+    says = "Loads, batches, closes, credit notes, corrected invoices and documents are what the log says of them."
+    return Law(name="kept_as_logged", says=says, violations=len(differing), rows=differing[:_ROWS_NAMED])
 
 
 def _law(connection: Connection, path: Path) -> Law:

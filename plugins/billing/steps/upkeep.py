@@ -33,7 +33,8 @@ class UpkeepSummary:
 
 
 def upkeep(home: Home, keep_days: int = KEEP_DAYS, *, progress: Progress = silent) -> UpkeepSummary:
-    """Compact the usage table, write a checkpoint of its log, and delete files that it has not named for ``keep_days``.
+    """Compact the usage table, write a checkpoint of its log, and delete files that it has not named for ``keep_days``,
+    and what writers anywhere in the home left unfinished when they were killed.
 
     Whoever reads for longer than ``keep_days`` is left without its files; 0 is for a home where nothing else runs.
     Raises ``UsageError`` for days that cannot be kept.
@@ -51,7 +52,8 @@ def upkeep(home: Home, keep_days: int = KEEP_DAYS, *, progress: Progress = silen
         lake.compact(put_together)
         lake.checkpoint()
         commit_points.reached(commit_points.UPKEEP_CHECKPOINT)
-        deleted = lake.vacuum(timedelta(days=keep_days), datetime.now(UTC))
+        now = datetime.now(UTC)
+        deleted = lake.vacuum(timedelta(days=keep_days), now) + home.sweep(now)
         commit_points.reached(commit_points.UPKEEP_VACUUMED)
         files_after, bytes_after = lake.size()
     summary = UpkeepSummary(

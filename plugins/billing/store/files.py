@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from hashlib import sha256
+from datetime import datetime, timedelta
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from billing.core.errors import ConservationBroken, NotFound
 
 _CHUNK_BYTES = 1 << 20
+_UNFINISHED = ".new-"
+UNFINISHED_KEPT = timedelta(days=1)
+"""Nobody takes longer to write a file: what is unfinished after that was left by a writer that was killed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +47,7 @@ class WriteOnce:
 
     def put_file(self, source: Path, suffix: str = "") -> Stored:
         """Keep a copy of a file, read once, in bounded memory."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (
-            source.open("rb") as reader,
-            tempfile.NamedTemporaryFile(dir=self.folder, prefix=".new-", delete=False) as writer,
-        ):
+        with source.open("rb") as reader, new_file(self.folder) as writer:
             try:
                 digest, size = _copy(reader, writer)
                 _flush(writer)
@@ -67,12 +68,28 @@ class WriteOnce:
         try:
             content = (self.folder / path).read_bytes()
         except FileNotFoundError:
-            raise NotFound(f"{path} is missing from {self.folder.name}: restore it from a backup.") from None
+            raise self._missing(path) from None
         if sha256(content).hexdigest() != digest:
-            raise ConservationBroken(
-                f"{path} in {self.folder.name} was changed after it was written: restore it from a backup."
-            )
+            raise self._changed(path)
         return content
+
+    def demand(self, stored: Stored) -> None:
+        """Raise ``NotFound`` or ``ConservationBroken`` where a file is not what was written; in bounded memory."""
+        try:
+            with (self.folder / stored.path).open("rb") as handle:
+                digest = file_digest(handle, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise self._missing(stored.path) from None
+        if digest != stored.sha256:
+            raise self._changed(stored.path)
+
+    def _missing(self, path: str) -> NotFound:
+        return NotFound(f"{path} is missing from {self.folder.name}: restore it from a backup.")
+
+    def _changed(self, path: str) -> ConservationBroken:
+        return ConservationBroken(
+            f"{path} in {self.folder.name} was changed after it was written: restore it from a backup."
+        )
 
     def stored(self, digest: str, size_bytes: int, suffix: str = "") -> Stored:
         """A file that was kept under this hash."""
@@ -86,8 +103,7 @@ class WriteOnce:
         return f"{digest[:2]}/{digest}{suffix}"
 
     def _write(self, path: str, content: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".new-", delete=False) as writer:
+        with new_file(self.folder) as writer:
             try:
                 writer.write(content)
                 _flush(writer)
@@ -101,6 +117,27 @@ class WriteOnce:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.chmod(0o444)
         temporary.replace(target)
+
+
+def new_file(folder: Path) -> AbstractContextManager[IO[bytes]]:
+    """A file without a name yet: whoever writes it gives it one when it is complete, or deletes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.NamedTemporaryFile(dir=folder, prefix=_UNFINISHED, delete=False)
+
+
+def sweep(folder: Path, now: datetime) -> int:
+    """Delete what writers that were killed left unfinished in a folder; how many files."""
+    found = [path for path in folder.glob(f"{_UNFINISHED}*") if _is_old(path, now)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
+def _is_old(path: Path, now: datetime) -> bool:
+    try:
+        return path.stat().st_mtime < (now - UNFINISHED_KEPT).timestamp()
+    except FileNotFoundError:  # finished, or swept by somebody else
+        return False
 
 
 def archive_suffix(name: str) -> str:

@@ -8,13 +8,14 @@ machines share that folder.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from billing.core.attribution import Owners
 from billing.core.errors import StoreOutOfDate
 from billing.core.reference import Reference
 from billing.store.database import Database
-from billing.store.files import WriteOnce
+from billing.store.files import WriteOnce, sweep
 from billing.store.id_index import IdIndex
 from billing.store.lake_storage import ObjectStorage
 from billing.store.reference_history import read_reference
@@ -79,6 +80,11 @@ class Home:
         if self.database.is_sqlite and not (self.folder / "billing.db").exists():
             raise StoreOutOfDate(f"There is no home in {self.folder}: run `billing --home {self.folder} init`.")
         self.database.check_version()
+
+    def sweep(self, now: datetime) -> int:
+        """Delete the unfinished files that writers left behind when they were killed; how many."""
+        kept = (self.archive, self.reference_archive, self.documents, self.bundles, self.checks)
+        return sum(sweep(folder, now) for folder in (*(each.folder for each in kept), self.folder / "ids"))
 
     def reference(self, load_no: int) -> Reference:
         """What was known at a load. A load never changes, so it is read once; the last few are kept."""

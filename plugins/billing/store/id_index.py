@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from billing.store.engine import engine
+from billing.store.files import new_file
 from billing.store.lake import CommittedBatches, LakeTable
 
 Int64s = npt.NDArray[np.int64]
@@ -216,9 +216,8 @@ class IdIndex:
 
     def _write(self, first: int, last: int, parts: Iterable[Part]) -> None:
         """Keep a run: all of it or nothing."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         schema, name = _SCHEMA.with_metadata({_PROBE: _probe()}), f"run-{first:012d}-{last:012d}.arrow"
-        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".new-", delete=False) as writer:
+        with new_file(self._folder) as writer:
             try:
                 with pa.ipc.new_file(writer, schema) as file:
                     for id_hash, batch_no in parts:

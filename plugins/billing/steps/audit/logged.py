@@ -1,0 +1,194 @@
+"""What the log says beside what is kept: whoever changes a row must write the log anew, and a head kept elsewhere
+finds that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, Table, func, select
+
+from billing.core.errors import BillingError, ConservationBroken
+from billing.core.instants import format_us
+from billing.intake.usage_files import raw_records
+from billing.store.batches import COMMITTED, DELIVERY
+from billing.store.files import WriteOnce, archive_suffix
+from billing.store.home import Home
+from billing.store.invoices import from_minor
+from billing.store.ledger import ISSUED
+from billing.store.log import canonical
+from billing.store.tables import (
+    batch_files,
+    batches,
+    closes,
+    credit_notes,
+    cycles,
+    documents,
+    invoices,
+    log,
+    quarantine,
+    reference_loads,
+)
+
+Facts: TypeAlias = dict[str, str]
+"""What is said of a thing, as canonical JSON, by what it is called."""
+
+_DOCUMENT = ("number", "kind", "sha256", "bundle")
+
+
+def disagreements(connection: Connection) -> list[str]:
+    """Loads, batches with their files, closes with their invoices, credit notes, corrected invoices and documents of
+    which the log says another thing than the rows, or that only one of them knows. In the order of their names.
+    """
+    said, kept = _said(connection), _kept(connection)
+    return [
+        f"{name}: the log says {said.get(name, 'nothing')}, kept is {kept.get(name, 'nothing')}"
+        for name in sorted(said.keys() | kept.keys())
+        if said.get(name) != kept.get(name)
+    ]
+
+
+def demand_files(home: Home) -> None:
+    """Read every archived file that the log names: usage files of batches, and files of reference data; quarantined
+    records must be in them as they are kept. Raises ``BillingError`` for the first that is missing or was changed.
+    """
+    with home.database.read() as connection:
+        for kind, payload in list(_rows(connection, "batch", "reference")):
+            files = payload.get("files", {})
+            if kind == "batch":
+                _demand_batch(home, connection, payload["batch_no"], files)
+                continue
+            for one in files.values():
+                _read(home.reference_archive, one["file"], one["sha256"])
+
+
+def _demand_batch(home: Home, connection: Connection, batch_no: int, files: Sequence[Mapping[str, str]]) -> None:
+    for file_no, one in enumerate(files):
+        path = _read(home.archive, one["name"], one["sha256"])
+        held = _quarantined(connection, batch_no, file_no)
+        if held and raw_records(path, one["name"], held.keys()) != held:
+            raise ConservationBroken(
+                f"Quarantined records of batch {batch_no}, file {one['name']}, were changed after they were written: "
+                "they are not as in the archived file. Restore the database from a backup."
+            )
+
+
+def _read(archive: WriteOnce, name: str, digest: str) -> Path:
+    """Where a file is, after its bytes were compared with their hash."""
+    stored = archive.stored(digest, 0, archive_suffix(name))
+    try:
+        archive.demand(stored)
+    except BillingError as problem:
+        raise type(problem)(f"{Path(name).name}, as the log names it: {problem}") from problem
+    return archive.locate(stored.path)
+
+
+def _quarantined(connection: Connection, batch_no: int, file_no: int) -> dict[int, bytes]:
+    mine = quarantine.c.batch_no == batch_no, quarantine.c.file_no == file_no
+    return {row.line: row.raw for row in connection.execute(select(quarantine.c.line, quarantine.c.raw).where(*mine))}
+
+
+def _rows(connection: Connection, *kinds: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    query = select(log.c.kind, log.c.payload).where(log.c.kind.in_(kinds)).order_by(log.c.seq)
+    for kind, payload in connection.execute(query):
+        yield kind, json.loads(payload)
+
+
+def _said(connection: Connection) -> Facts:
+    """What the log says."""
+    found: Facts = {}
+    for kind, payload in _rows(connection, "reference", "batch", "close", "credit_note", "reissue", "document"):
+        found |= {f"{kind} {name}": canonical(value) for name, value in _said_of(kind, payload).items()}
+    return found
+
+
+def _said_of(kind: str, payload: Mapping[str, Any]) -> dict[str, object]:
+    def given(*names: str) -> list[object]:
+        return [payload.get(name) for name in names]
+
+    match kind:
+        case "reference":
+            return {str(payload.get("load_no")): payload.get("files")}
+        case "batch":
+            return {str(payload.get("batch_no")): given("accepted", "rejected", "files", "complete_through")}
+        case "close":
+            return {
+                str(payload.get("close_no")): given(*("as_of", "pinned_batch", "pinned_load", "cycles", "invoices"))
+            }
+        case "credit_note":
+            return {str(payload.get("number")): given("invoice", "reason", "net", "tax", "total", "currency")}
+        case "reissue":
+            return {str(payload.get("number")): given("replaces", "net", "tax", "total", "currency")}
+        case _:
+            return {f"{payload.get('number')} {payload.get('kind')}": [payload.get(name) for name in _DOCUMENT]}
+
+
+def _kept(connection: Connection) -> Facts:
+    """What the rows say."""
+    found: dict[str, object] = {}
+    for load in connection.execute(select(reference_loads.c.load_no, reference_loads.c.files)):
+        found[f"reference {load.load_no}"] = json.loads(load.files)
+    found |= _batches(connection) | _closes(connection) | _by_hand(connection)
+    for row in connection.execute(select(*(documents.c[name] for name in _DOCUMENT))):
+        found[f"document {row.number} {row.kind}"] = list(row)
+    return {name: canonical(value) for name, value in found.items()}
+
+
+def _batches(connection: Connection) -> dict[str, object]:
+    files: dict[int, list[object]] = {}
+    for row in connection.execute(select(batch_files).order_by(batch_files.c.batch_no, batch_files.c.file_no)):
+        files.setdefault(row.batch_no, []).append({"name": row.name, "sha256": row.sha256, "records": row.records})
+    reasons: dict[int, dict[str, int]] = {}
+    count = select(quarantine.c.batch_no, quarantine.c.reason, func.count())
+    for batch_no, reason, rows in connection.execute(count.group_by(quarantine.c.batch_no, quarantine.c.reason)):
+        reasons.setdefault(batch_no, {})[reason] = rows
+    done = connection.execute(select(batches).where(batches.c.state == COMMITTED))
+    return {
+        f"batch {row.batch_no}": [
+            row.accepted,
+            reasons.get(row.batch_no, {}) | ({"duplicate": row.duplicates} if row.duplicates else {}),
+            files.get(row.batch_no, []),
+            format_us(row.window_end_us) if row.kind == DELIVERY else None,
+        ]
+        for row in done
+    }
+
+
+def _closes(connection: Connection) -> dict[str, object]:
+    numbers: dict[int, list[str]] = {}
+    own = select(invoices.c.close_no, invoices.c.number).where(invoices.c.revision == 1)
+    for close_no, number in connection.execute(own.order_by(invoices.c.year, invoices.c.sequence)):
+        numbers.setdefault(close_no, []).append(number)
+    counts = _counts(connection, cycles)
+    return {
+        f"close {row.close_no}": [
+            *(format_us(row.as_of_us), row.pinned_batch, row.pinned_load),
+            *(counts.get(row.close_no, 0), numbers.get(row.close_no, [])),
+        ]
+        for row in connection.execute(select(closes).where(closes.c.state == ISSUED))
+    }
+
+
+def _counts(connection: Connection, table: Table) -> dict[int, int]:
+    rows = connection.execute(select(table.c.close_no, func.count()).group_by(table.c.close_no))
+    return {close_no: int(count) for close_no, count in rows}
+
+
+def _by_hand(connection: Connection) -> dict[str, object]:
+    """Credit notes and corrected invoices."""
+    own = select(credit_notes, invoices.c.currency).join(invoices, invoices.c.number == credit_notes.c.invoice_number)
+    found: dict[str, object] = {
+        f"credit_note {row.number}": [row.invoice_number, row.reason, *_money(row), row.currency]
+        for row in connection.execute(own)
+    }
+    for row in connection.execute(select(invoices).where(invoices.c.revision > 1)):
+        found[f"reissue {row.number}"] = [row.replaces, *_money(row), row.currency]
+    return found
+
+
+def _money(row: Any) -> list[str]:
+    amounts = (row.net_minor, row.tax_minor, row.total_minor)
+    return [str(from_minor(minor, row.currency)) for minor in amounts]
