@@ -1,6 +1,6 @@
 """Faults, for real: kills, races, full disks, tampers and restores, each in a home of its own.
 
-    python -m tests.faults [--seed N] [--kills N] [--kind KIND ...] [--step STEP ...] [--database sqlite --database postgresql]
+    python -m tests.faults [--seed N] [--kills N] [--kind KIND ...] [--step STEP ...] [--database DATABASE ...]
 
 Prints a table, and ends with 1 if anything was lost, doubled, unseen, or not as without the fault.
 """
