@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from billing.core.errors import ConservationBroken, UsageError
 from billing.steps.audit.chain import Head, verify_log
 from billing.steps.ledger_checks import look
 from billing.store import log as chain
-from billing.store.tables import draws, log
+from billing.store.tables import draws, log, quarantine
 
 from .small_world import Shop
 
@@ -77,3 +78,19 @@ def test_a_broken_law_is_named_with_its_rows(shop: Shop) -> None:
         "units_charged_and_drawn",
         "units_paid_and_invoiced",
     ]
+
+
+@pytest.mark.parametrize("size", [3, 3_000_000])
+def test_quarantined_bytes_that_are_not_the_archive_s_are_told(
+    shop: Shop, run_billing: Callable[..., tuple[int, str]], size: int
+) -> None:
+    """Also of a record whose rest was cut off."""
+    shop.load()
+    shop.ingest(f"bad,2026-07-07T00:00:00Z,a1,render,{'x' * size},,", now="08-02", name="july.csv")
+    assert run_billing(shop, "audit", "log")[0] == 0
+    with shop.home.database.write() as connection:
+        connection.execute(update(quarantine).values(raw=b"nothing"))
+    status, said = run_billing(shop, "audit", "log")
+    assert status
+    assert "Quarantined records of batch 1, file july.csv, were changed" in said
+    assert run_billing(shop, "audit", "log", "--no-files")[0] == 0
