@@ -191,6 +191,8 @@ TAMPERS: Mapping[str, Tamper] = {
     "usage table: a bit of a quantity": _lake_bit("quantity_micro"),
     "usage table: a bit of an instant": _lake_bit("occurred_at"),
     "usage table: a bit of a team": _lake_bit("team_id"),
+    "usage table: a bit of an id": _lake_bit("event_id"),
+    "usage table: a bit of a record's place": _lake_bit("line"),
     "usage table: a row, in its file": _lake_row,
     "usage table: a data file deleted": _lake_gone,
     "usage table: a row, by a commit": _lake_update,

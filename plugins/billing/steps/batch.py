@@ -134,8 +134,8 @@ def write_batch(
     """Make an opened batch count: the lake first, then everything else in one transaction. ``payload`` goes into the
     log, beside files and counts.
     """
-    _append(home, number, judged)
-    outcome, said = _outcome(home, judged), _digest(judged)
+    said = _append(home, number, judged)
+    outcome = _outcome(home, judged)
     reasons = judged.reasons()
     with home.database.exclusive("books") as connection:
         commit_batch(connection, number, outcome, at)
@@ -160,8 +160,6 @@ def write_batch(
 def _digest(judged: Judged) -> Digest:
     """Of the accepted events."""
     gathered, verdicts, rows = judged.gathered, judged.verdicts, judged.accepted
-    if not len(rows):
-        return Digest()
     teams = hash_text(pa.array(judged.owners.team_ids, pa.string()))[verdicts.team[rows]]
     event_id = picked(gathered.records.event_id, rows)
     return digest(verdicts.content_hash[rows], event_id, teams, gathered.file_no[rows], gathered.line[rows])
@@ -175,20 +173,23 @@ def _remember_apis(connection: Connection, number: int, judged: Judged) -> None:
         connection.execute(insert(used_apis), new)
 
 
-def _append(home: Home, number: int, judged: Judged) -> None:
-    """The lake first, under the batch's number: rows of a number that the database never commits do not count."""
+def _append(home: Home, number: int, judged: Judged) -> Digest:
+    """The lake first, under the batch's number: rows of a number that the database never commits do not count. Returns
+    the digest of the events.
+    """
     rows = judged.accepted
     if not len(rows):
-        return
+        return Digest()
     parts = [rows[low : low + _ROWS_AT_ONCE] for low in range(0, len(rows), _ROWS_AT_ONCE)]
     teams = pa.array(judged.owners.team_ids, pa.string())
     with ThreadPoolExecutor(max_workers=1) as beside:
-        merging = beside.submit(home.ids.merge)
+        merging, said = beside.submit(home.ids.merge), beside.submit(_digest, judged)
         home.usage.append_slices(number, lambda: (_events(judged, teams, part) for part in parts))
         merging.result()
     commit_points.reached(commit_points.INGEST_USAGE_APPENDED)
     home.ids.append(number, judged.verdicts.id_hash[rows])
     commit_points.reached(commit_points.INGEST_IDS_APPENDED)
+    return said.result()
 
 
 def _events(judged: Judged, teams: pa.Array, rows: Int64s) -> pa.Table:

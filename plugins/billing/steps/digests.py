@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from billing.intake.judging import UsageRecords
-from billing.steps.gathering import content_hash, hash_text, mix
+from billing.steps.gathering import content_hash, hash_repeated, mix
 from billing.store.lake import CommittedBatches
 from billing.store.usage_table import UsageTable
 
@@ -85,7 +85,7 @@ def _by_batch(rows: pa.RecordBatch) -> Iterator[tuple[int, Digest]]:
     numbers = _numbers(
         content_hash(said),
         said.event_id,
-        hash_text(columns["team_id"].cast(pa.string())),
+        hash_repeated(said.team_id),
         columns["file_no"].to_numpy().astype(np.int64),
         columns["line"].to_numpy(),
     )

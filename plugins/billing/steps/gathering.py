@@ -123,7 +123,7 @@ def content_hash(records: UsageRecords) -> Int64s:
     for part in (
         records.occurred_at_us,
         records.quantity_micro,
-        *map(_text_hash, (records.app_id, records.api, records.corrects, team)),
+        *map(hash_repeated, (records.app_id, records.api, records.corrects, team)),
     ):
         mixed = mix(mixed ^ part.view(np.uint64))
     return mixed.view(np.int64)
@@ -134,7 +134,8 @@ def hash_text(values: pa.Array) -> Int64s:
     return pd.util.hash_array(values.to_numpy(zero_copy_only=False).astype(object), categorize=False).view(np.int64)
 
 
-def _text_hash(values: pa.StringArray) -> Int64s:
+def hash_repeated(values: pa.StringArray) -> Int64s:
+    """``hash_text`` of texts of which few are different."""
     if not pc.max(pc.binary_length(values)).as_py():  # nobody fills the column in, as is usual of two of them
         return np.full(len(values), hash_text(pa.array([""]))[0], dtype=np.int64)
     encoded = values.dictionary_encode()
