@@ -100,7 +100,11 @@ def main() -> int:
             for kind in chosen.kind or KINDS:
                 for tally in KINDS[kind](made, chosen, random.Random(chosen.seed)):
                     began = time.strftime("%H:%M:%S")
-                    print(f"{began} {' '.join(tally.cells)} swept {tally.swept}", file=sys.stderr, flush=True)
+                    print(
+                        f"{began} {' '.join(tally.cells)} swept {tally.swept} cut {tally.cuts}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     for problem in tally.wrong:
                         print(f"  {problem}", file=sys.stderr, flush=True)
                     for name, by in tally.seen_by.items():
