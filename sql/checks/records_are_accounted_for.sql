@@ -1,5 +1,5 @@
--- Every record delivered is accepted, a duplicate, or a quarantined row that stands (rule 2.4), at any time and over any
--- mixture of deliveries, replacements and replays. A replay takes as many records as it ends, and ends them as it says.
+-- Every record delivered is accepted, a duplicate, or a quarantined row that stands, at any time (rule 2.4).
+-- So over any mixture of deliveries, replacements and replays. A replay takes as many records as it ends, and ends them as it says.
 -- A row is a batch, or all of them (batch 0), where a sum is not what it should be. No row: the law holds.
 -- Parameters: none. Bounds: committed batches. Runs on SQLite and PostgreSQL.
 with done as (
