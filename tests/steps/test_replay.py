@@ -428,7 +428,7 @@ def test_an_archive_that_was_changed_is_noticed(shop: Shop) -> None:
     good = kept.read_bytes()
     kept.chmod(0o644)
     kept.write_bytes(good.replace(b"65", b"66"))
-    with pytest.raises(ConservationBroken, match=r"july\.csv .* was changed after it was delivered"):
+    with pytest.raises(ConservationBroken, match=r"july\.csv: .* was changed after it was written"):
         replay(shop.home, ALL, NOW)
     kept.unlink()
     with pytest.raises(NotFound, match=r"july\.csv: .* is missing from archive"):
