@@ -15,6 +15,8 @@ with held as (
     select grant_id, subscription_id, api, quantity, valid_from, expires_at, known_from, known_to
     from ref_capacity_grants
 ),
+-- Reference data is looked up here, a draw at a time, and not of the sums below: SQLite takes those for few and would
+-- look through all of a table for each. The + keeps it from an index that tells nothing apart.
 drawn as (
     select draws.source,
            draws.subscription_id,
@@ -25,13 +27,32 @@ drawn as (
            draws.cycle_start_us,
            cycles.cycle_end_us,
            cycles.close_no,
-           cycles.pinned_load,
+           min(subscriptions.purchased_at) as purchased_at,
+           min(subscriptions.ends_at) as ends_at,
+           min(held.valid_from) as valid_from,
+           min(held.expires_at) as expires_at,
+           min(case when draws.source = 'free' then free_allowances.units_per_period else held.granted end) as granted,
            sum(case when draws.source = 'free' then draws.charged_units else draws.tokens_micro end) as taken
     from draws
     join cycles
       on cycles.team_id = draws.team_id and cycles.cycle_start_us = draws.cycle_start_us
+    left join ref_subscriptions as subscriptions
+           on subscriptions.subscription_id = draws.subscription_id
+          and subscriptions.team_id = draws.team_id
+          and subscriptions.kind = draws.source
+          and subscriptions.known_from <= cycles.pinned_load and +subscriptions.known_to > cycles.pinned_load
+    left join held
+           on held.grant_id = draws.grant_id
+          and held.subscription_id = draws.subscription_id
+          and held.api = case when draws.source in ('token_flex', 'flex') then '' else draws.api end
+          and held.known_from <= cycles.pinned_load and held.known_to > cycles.pinned_load
+    left join ref_free_allowances as free_allowances
+           on draws.source = 'free'
+          and free_allowances.subscription_id = draws.subscription_id
+          and free_allowances.api = draws.api
+          and free_allowances.known_from <= cycles.pinned_load and +free_allowances.known_to > cycles.pinned_load
     where draws.source in ('free', 'token_flex', 'flex', 'capacity')
-    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9
 ),
 used as (
     select drawn.*,
@@ -49,35 +70,20 @@ compared as (
            used.team_id,
            used.cycle_start_us,
            used.cycle_end_us,
-           case when used.source = 'free' then free_allowances.units_per_period else held.granted end as granted,
+           used.granted,
            used.used,
            case
                when used.source = 'free' then used.period_start_us
-               when held.valid_from > subscriptions.purchased_at then held.valid_from
-               else subscriptions.purchased_at
+               when used.valid_from > used.purchased_at then used.valid_from
+               else used.purchased_at
            end as begins_us,
            case
-               when used.source = 'free' and subscriptions.ends_at > used.period_start_us + 2764800000000
+               when used.source = 'free' and used.ends_at > used.period_start_us + 2764800000000
                    then used.period_start_us + 2764800000000
-               when held.expires_at < subscriptions.ends_at then held.expires_at
-               else subscriptions.ends_at
+               when used.expires_at < used.ends_at then used.expires_at
+               else used.ends_at
            end as ends_us
     from used
-    left join ref_subscriptions as subscriptions
-           on subscriptions.subscription_id = used.subscription_id
-          and subscriptions.team_id = used.team_id
-          and subscriptions.kind = used.source
-          and subscriptions.known_from <= used.pinned_load and subscriptions.known_to > used.pinned_load
-    left join held
-           on held.grant_id = used.grant_id
-          and held.subscription_id = used.subscription_id
-          and held.api = used.api
-          and held.known_from <= used.pinned_load and held.known_to > used.pinned_load
-    left join ref_free_allowances as free_allowances
-           on used.source = 'free'
-          and free_allowances.subscription_id = used.subscription_id
-          and free_allowances.api = used.api
-          and free_allowances.known_from <= used.pinned_load and free_allowances.known_to > used.pinned_load
 )
 select source, subscription_id, grant_id, api, team_id, cycle_start_us, granted, used, begins_us, ends_us
 from compared

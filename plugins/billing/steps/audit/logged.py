@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, func, select
 
 from billing.core.errors import BillingError, ConservationBroken
 from billing.core.instants import format_us
@@ -33,8 +34,8 @@ from billing.store.tables import (
     reference_loads,
 )
 
-Facts: TypeAlias = dict[str, str]
-"""What is said of a thing, as canonical JSON, by what it is called."""
+Facts: TypeAlias = Iterator[tuple[str, str]]
+"""What things are called, each with what is said of it, as canonical JSON."""
 
 _DOCUMENT = ("number", "kind", "sha256", "bundle")
 
@@ -42,13 +43,22 @@ _DOCUMENT = ("number", "kind", "sha256", "bundle")
 def disagreements(connection: Connection) -> list[str]:
     """Loads, batches with their files, closes with their invoices, credit notes, corrected invoices and documents of
     which the log says another thing than the rows, or that only one of them knows. In the order of their names.
+
+    Held at once are names and hashes; what is said in full, of what differs.
     """
-    said, kept = _said(connection), _kept(connection)
+    left = {name: _hash(value) for name, value in _said(connection)}  # of what is said twice, the last
+    differing = {name for name, value in _kept(connection) if left.pop(name, None) != _hash(value)} | left.keys()
+    if not differing:
+        return []
+    said, kept = ({name: value for name, value in facts(connection) if name in differing} for facts in (_said, _kept))
     return [
         f"{name}: the log says {said.get(name, 'nothing')}, kept is {kept.get(name, 'nothing')}"
-        for name in sorted(said.keys() | kept.keys())
-        if said.get(name) != kept.get(name)
+        for name in sorted(differing)
     ]
+
+
+def _hash(value: str) -> bytes:
+    return sha256(value.encode()).digest()
 
 
 def demand_files(home: Home) -> None:
@@ -99,10 +109,9 @@ def _rows(connection: Connection, *kinds: str) -> Iterator[tuple[str, dict[str, 
 
 def _said(connection: Connection) -> Facts:
     """What the log says."""
-    found: Facts = {}
     for kind, payload in _rows(connection, "reference", "batch", "close", "credit_note", "reissue", "document"):
-        found |= {f"{kind} {name}": canonical(value) for name, value in _said_of(kind, payload).items()}
-    return found
+        for name, value in _said_of(kind, payload).items():
+            yield f"{kind} {name}", canonical(value)
 
 
 def _said_of(kind: str, payload: Mapping[str, Any]) -> dict[str, object]:
@@ -123,18 +132,17 @@ def _said_of(kind: str, payload: Mapping[str, Any]) -> dict[str, object]:
         case "reissue":
             return {str(payload.get("number")): given("replaces", "net", "tax", "total", "currency")}
         case _:
-            return {f"{payload.get('number')} {payload.get('kind')}": [payload.get(name) for name in _DOCUMENT]}
+            return {f"{payload.get('number')} {payload.get('kind')}": given(*_DOCUMENT)}
 
 
 def _kept(connection: Connection) -> Facts:
     """What the rows say."""
-    found: dict[str, object] = {}
     for load in connection.execute(select(reference_loads.c.load_no, reference_loads.c.files)):
-        found[f"reference {load.load_no}"] = json.loads(load.files)
-    found |= _batches(connection) | _closes(connection) | _by_hand(connection)
+        yield f"reference {load.load_no}", canonical(json.loads(load.files))
+    for name, value in (_batches(connection) | _closes(connection) | _by_hand(connection)).items():
+        yield name, canonical(value)
     for row in connection.execute(select(*(documents.c[name] for name in _DOCUMENT))):
-        found[f"document {row.number} {row.kind}"] = list(row)
-    return {name: canonical(value) for name, value in found.items()}
+        yield f"document {row.number} {row.kind}", canonical(list(row))
 
 
 def _batches(connection: Connection) -> dict[str, object]:
@@ -162,7 +170,8 @@ def _closes(connection: Connection) -> dict[str, object]:
     own = select(invoices.c.close_no, invoices.c.number).where(invoices.c.revision == 1)
     for close_no, number in connection.execute(own.order_by(invoices.c.year, invoices.c.sequence)):
         numbers.setdefault(close_no, []).append(number)
-    counts = _counts(connection, cycles)
+    closed = select(cycles.c.close_no, func.count()).group_by(cycles.c.close_no)
+    counts = {close_no: int(count) for close_no, count in connection.execute(closed)}
     return {
         f"close {row.close_no}": [
             *(format_us(row.as_of_us), row.pinned_batch, row.pinned_load),
@@ -170,11 +179,6 @@ def _closes(connection: Connection) -> dict[str, object]:
         ]
         for row in connection.execute(select(closes).where(closes.c.state == ISSUED))
     }
-
-
-def _counts(connection: Connection, table: Table) -> dict[int, int]:
-    rows = connection.execute(select(table.c.close_no, func.count()).group_by(table.c.close_no))
-    return {close_no: int(count) for close_no, count in rows}
 
 
 def _by_hand(connection: Connection) -> dict[str, object]:
