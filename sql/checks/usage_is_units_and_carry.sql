@@ -4,15 +4,7 @@
 -- row: the law holds.
 -- Parameters: none. Bounds: all cycles, closed or rated, by the reference data that they pinned; quantities in 10^-6.
 -- Runs on SQLite and PostgreSQL.
-with sizes as (
-    select known_from,
-           known_to,
-           api,
-           unit_size,
-           valid_from
-    from ref_unit_rates
-),
-in_force as (
+with in_force as (
     select carry.team_id,
            carry.cycle_start_us,
            carry.api,
@@ -21,14 +13,14 @@ in_force as (
     from carry
     join cycles
       on cycles.team_id = carry.team_id and cycles.cycle_start_us = carry.cycle_start_us
-    join sizes
+    join ref_unit_rates as sizes
       on sizes.api = carry.api
      and sizes.known_from <= cycles.pinned_load and sizes.known_to > cycles.pinned_load
      and sizes.valid_from < cycles.cycle_end_us
     where carry.billing = 'rated'
       and not exists (
           select 1
-          from sizes as later
+          from ref_unit_rates as later
           where later.api = sizes.api
             and later.known_from <= cycles.pinned_load and later.known_to > cycles.pinned_load
             and later.valid_from > sizes.valid_from and later.valid_from <= cycles.cycle_start_us

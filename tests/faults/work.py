@@ -19,7 +19,6 @@ from sqlalchemy import Table, select
 
 from billing import cli
 from billing.core.errors import BillingError
-from billing.steps import commit_points
 from billing.steps.audit.choosing import Choice
 from billing.steps.audit.comparing import Verdict
 from billing.steps.audit.rerun import rerun
@@ -33,6 +32,7 @@ from billing.store.batches import COMMITTED
 from billing.store.documents import documents_of, files_of_bundle
 from billing.store.home import Home
 from tests.faults.leftovers import leftovers, swept
+from tests.kills.driver import die_at
 
 LAWS = Path(__file__).parents[2] / "sql" / "checks"
 STATUS_OF_TRACEBACK = 70
@@ -101,18 +101,17 @@ def told(said: Path) -> None:
         os.dup2(handle.fileno(), 2)
 
 
+def _end(code: int) -> None:
+    """End this process, all that it said with it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def killed_at(where: Where, lines: Sequence[Sequence[str]], said: Path, point: str, times: int) -> None:
     """Give commands and die when a point is reached for the so-manieth time."""
     told(said)
-    left = times
-
-    def count_down(reached: str) -> None:
-        nonlocal left
-        left -= reached == point
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    commit_points.listen(count_down)
+    die_at(point, times)
     os._exit(run(where, lines))
 
 
@@ -120,10 +119,7 @@ def at_work(where: Where, lines: Sequence[Sequence[str]], said: Path, ready: Con
     """Give commands, after saying that the work begins: whoever listens may kill at any moment."""
     told(said)
     ready.send(b"")
-    code = run(where, lines)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    _end(run(where, lines))
 
 
 def bounded(where: Where, lines: Sequence[Sequence[str]], said: Path, bytes_max: int | None) -> None:
@@ -132,10 +128,7 @@ def bounded(where: Where, lines: Sequence[Sequence[str]], said: Path, bytes_max:
     if bytes_max is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
-    code = run(where, lines)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    _end(run(where, lines))
 
 
 def finish(where: Where, lines: Sequence[Sequence[str]], said: Path, documents: bool, answer: Connection) -> None:
@@ -152,18 +145,14 @@ def finish(where: Where, lines: Sequence[Sequence[str]], said: Path, documents: 
         traceback.print_exc()
         seen = Seen(status=STATUS_OF_TRACEBACK, rows=Counter(), wrong=[traceback.format_exc()])
     answer.send(seen)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    _end(0)
 
 
 def statuses(where: Where, lines: Sequence[Sequence[str]], said: Path, answer: Connection) -> None:
     """Give commands, and send how each ended."""
     told(said)
     answer.send([run(where, [line]) for line in lines])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    _end(0)
 
 
 def call(work: Callable[[Home], object], where: Where, said: Path, answer: Connection) -> None:

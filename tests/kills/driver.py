@@ -57,7 +57,7 @@ def give(lines: Sequence[list[str]], folder: Path, said: Path, kill: str = "") -
     _write_into(said)
     os.chdir(folder)
     if kill:
-        _die_at(kill, 1)
+        die_at(kill, 1)
     for line in lines:
         _run(line)
 
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--commands", type=int)
     chosen = parser.parse_args(arguments)
     if chosen.kill:
-        _die_at(chosen.kill, chosen.time)
+        die_at(chosen.kill, chosen.time)
     chosen.work.mkdir(exist_ok=True)
     done = chosen.work / "done"
     reached = int(done.read_text()) if done.exists() else 0
@@ -105,7 +105,8 @@ def _run(line: list[str]) -> None:
         sys.exit(f"{line} ended with {status}")
 
 
-def _die_at(point: str, times: int) -> None:
+def die_at(point: str, times: int) -> None:
+    """Die when a point is reached for the so-manieth time."""
     left = times
 
     def count_down(reached: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,13 +109,10 @@ def _as_known_now(context: typer.Context, choice: Choice, out: Path | None, page
 def _asked(choice: Choice, *, documents: bool, from_genesis: bool = False, as_known_now: bool = False) -> Asked:
     """Asked for here and now, by this machine's user."""
     from billing.steps.audit.page import Asked
+    from billing.steps.origin import user
 
-    try:
-        by = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        by = f"user {os.getuid()}"
     kinds = {"documents": documents, "from_genesis": from_genesis, "as_known_now": as_known_now}
-    return Asked(choice=choice, **kinds, by=by, at=datetime.now(UTC))
+    return Asked(choice=choice, **kinds, by=user(), at=datetime.now(UTC))
 
 
 def _choice(what: list[str], ended_from: datetime | None, ended_before: datetime | None, everything: bool) -> Choice:

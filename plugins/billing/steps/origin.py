@@ -30,7 +30,7 @@ def acting_for(run: str) -> Iterator[None]:
 
 def origin() -> dict[str, object]:
     """Run, user of the operating system, and versions, for the log's row of what is being written."""
-    return {"run": _RUN.get(), "user": _user(os.getuid()), "versions": dict(versions())}
+    return {"run": _RUN.get(), "user": user(), "versions": dict(versions())}
 
 
 @cache
@@ -46,9 +46,9 @@ def versions() -> Mapping[str, str]:
 
 
 @cache
-def _user(number: int) -> str:
-    """The name of a user, or the number where there is no name for it (in a container)."""
+def user() -> str:
+    """The name of this process's user, or the number where there is no name for it (in a container)."""
     try:
-        return pwd.getpwuid(number).pw_name
+        return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        return f"uid {number}"
+        return f"uid {os.getuid()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
@@ -165,6 +166,18 @@ class Ending:
     at: datetime
     batch_no: int | None = None
     why: str = ""
+
+
+def sha256_of(connection: Connection, batch_no: int) -> str:
+    """Over the records that a batch put into quarantine, as they came: where they stood, why, and their bytes. How they
+    end later is not part of it.
+    """
+    columns = (quarantine.c.file_no, quarantine.c.line, quarantine.c.reason, quarantine.c.raw)
+    query = select(*columns).where(quarantine.c.batch_no == batch_no).order_by(*columns[:2])
+    total = sha256()
+    for row in connection.execute(query):
+        total.update(f"{row.file_no} {row.line} {row.reason} {sha256(row.raw).hexdigest()}\n".encode())
+    return total.hexdigest()
 
 
 def end(connection: Connection, where: Int64s, ending: Ending) -> None:

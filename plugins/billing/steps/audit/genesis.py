@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Row, insert, select
 
 from billing.core.instants import from_us
 from billing.steps.audit.choosing import Choice, Cycles
@@ -38,7 +37,7 @@ from billing.store.batches import COMMITTED, OPEN, REPLAY, committed
 from billing.store.database import insert_rows
 from billing.store.home import Home
 from billing.store.ledger import Close
-from billing.store.quarantine import ACCEPTED, DUPLICATE, QUARANTINED, Place
+from billing.store.quarantine import ACCEPTED, DUPLICATE, QUARANTINED, Place, sha256_of
 from billing.store.shards import shard_of
 from billing.store.tables import batch_files, batches, closes, quarantine, reference_history, reference_loads
 
@@ -132,22 +131,12 @@ def _batches(home: Home) -> Mapping[Key, Sequence[object]]:
         counted = connection.execute(
             select(batches.c.batch_no, *(batches.c[name] for name in _COUNTS)).where(batches.c.state == COMMITTED)
         ).all()
-        rejected = {row.batch_no: _rejected(connection, row.batch_no) for row in counted if row.quarantined}
+        rejected = {row.batch_no: sha256_of(connection, row.batch_no) for row in counted if row.quarantined}
         usage = stored_digests(home.usage, committed(connection))
     return {
         ("", None, row.batch_no): [*row[1:], rejected.get(row.batch_no, ""), str(usage.get(row.batch_no, Digest()))]
         for row in counted
     }
-
-
-def _rejected(connection: Connection, batch_no: int) -> str:
-    """SHA-256 over the records that a batch put into quarantine: where, why, and their bytes."""
-    columns = quarantine.c.file_no, quarantine.c.line, quarantine.c.reason, quarantine.c.raw
-    found = connection.execute(select(*columns).where(quarantine.c.batch_no == batch_no).order_by(*columns[:2]))
-    total = sha256()
-    for row in found:
-        total.update(f"{row.file_no} {row.line} {row.reason} {sha256(row.raw).hexdigest()}\n".encode())
-    return total.hexdigest()
 
 
 # --- closes ----------------------------------------------------------------------------------------------------------

@@ -21,10 +21,12 @@ from billing.core.errors import ConservationBroken, NotFound
 from billing.core.instants import format_us
 from billing.core.quantity import format_micro
 from billing.documents.e_invoice.syntaxes import Syntax
+from billing.outbound.whole_files import write_whole
 from billing.store.documents import PDF
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.log import canonical
+from billing.store.quarantine import sha256_of
 from billing.store.tables import (
     batch_files,
     batches,
@@ -76,7 +78,7 @@ def file_all(home: Home, folder: Path) -> int:
         runs = list(_runs(connection))
         for kind, key, entry in runs:
             name = f"{key:06d}" if isinstance(key, int) else key.replace("/", "_")
-            (folder / f"{kind}-{name}.json").write_bytes(_manifest(home, connection, kind, key, entry))
+            write_whole(folder / f"{kind}-{name}.json", _manifest(home, connection, kind, key, entry))
     return len(runs)
 
 
@@ -146,15 +148,8 @@ def _batch(home: Home, connection: Connection, number: int) -> Fields:
             and row.accepted == sum(one["events"] for one in usage.values()),
             "quarantined_by_reason": dict(sorted(tuple(reason) for reason in reasons)),
         },
-        "outputs": {"usage": usage, "quarantine_sha256": _quarantine_hash(connection, number)},
+        "outputs": {"usage": usage, "quarantine_sha256": sha256_of(connection, number)},
     }
-
-
-def _quarantine_hash(connection: Connection, number: int) -> str:
-    """Of the records that a batch put into quarantine, as they came: how they end later is not part of it."""
-    columns = (quarantine.c.file_no, quarantine.c.line, quarantine.c.reason, quarantine.c.raw)
-    query = select(*columns).where(quarantine.c.batch_no == number).order_by("file_no", "line")
-    return _hash([r.file_no, r.line, r.reason, sha256(r.raw).hexdigest()] for r in connection.execute(query))
 
 
 # --- reference data --------------------------------------------------------------------------------------------------
