@@ -472,3 +472,89 @@ documents = Table(
     _text("versions"),
 )
 """Files of an invoice, a credit note or a run, by the number that it has."""
+
+charges = Table(
+    "charges",
+    metadata,
+    _text("charge_key", primary_key=True),
+    _text("customer_id"),
+    _text("gateway"),
+    _text("payment_method_id"),
+    _text("currency"),
+    _whole("amount_minor"),
+    _text("state", index=True),
+    _text("reference", server_default=""),
+    _text("customer_reference", server_default=""),
+    _text("attempt_reference", server_default=""),
+    _whole("attempts", server_default="0"),
+    _whole("opened_at_us"),
+    Column("attempted_at_us", BigInteger),
+    Column("next_attempt_us", BigInteger),
+    _text("problem", server_default=""),
+    _text("detail", server_default=""),
+)
+"""What is taken from a stored payment method, once (rule 6.5). ``charge_key`` is the number of the invoice that it
+began with, and the key that the gateway gets. ``reference`` is the gateway's id of it, blank until it is known;
+``attempt_reference`` that of the last attempt whose outcome is known. ``state``, ``problem``: ``core.payments``.
+"""
+
+charge_invoices = Table(
+    "charge_invoices",
+    metadata,
+    Column("number", CodePointText, ForeignKey("invoices.number"), primary_key=True),
+    Column("charge_key", CodePointText, ForeignKey("charges.charge_key"), nullable=False, index=True),
+    _whole("amount_minor"),
+)
+"""What a charge takes for which invoice: as a rule one; more where totals were below the gateway's minimum."""
+
+payment_events = Table(
+    "payment_events",
+    metadata,
+    Column("event_no", RowNumber, primary_key=True, autoincrement=True),
+    Column("number", CodePointText, ForeignKey("invoices.number"), nullable=False, index=True),
+    _text("kind"),
+    _whole("amount_minor"),
+    _text("gateway"),
+    _text("reference"),
+    _whole("at_us"),
+    _whole("recorded_at_us"),
+    _text("detail", server_default=""),
+    UniqueConstraint("number", "kind", "gateway", "reference"),
+)
+"""What happened to an invoice's money (``core.payments.EventKind``), in its currency, once each. ``reference`` is the
+gateway's id of it (a charge, refund, dispute), or the bank's; ``at_us`` is when it happened there. Nothing is edited.
+"""
+
+mailings = Table(
+    "mailings",
+    metadata,
+    _text("mail_key", primary_key=True),
+    _text("kind", index=True),
+    _text("subject_id", index=True),
+    _text("customer_id"),
+    _text("payload"),
+    _whole("due_us"),
+    _text("state", index=True),
+    _whole("attempts", server_default="0"),
+    _text("recipient", server_default=""),
+    _text("message_id", server_default=""),
+    Column("claimed_at_us", BigInteger),
+    Column("ended_at_us", BigInteger),
+    _text("proof", server_default=""),
+)
+"""Mails, each once: written with what they tell of (an outbox), claimed before they are sent. ``payload`` is JSON of
+what the text needs; ``proof`` JSON of what was sent: subject, attachments with their SHA-256, the server's answer.
+"""
+
+placed_files = Table(
+    "placed_files",
+    metadata,
+    _text("destination", primary_key=True),
+    _text("path", primary_key=True),
+    _text("number", index=True),
+    _text("kind"),
+    _text("sha256"),
+    _whole("bytes"),
+    _whole("at_us"),
+)
+"""Copies of documents in a folder or in object storage, where others take them from."""
