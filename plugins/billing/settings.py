@@ -42,6 +42,16 @@ it. It may also say where usage and reference data come from, and numbers for wh
     connection = "heads_bucket"          # an Airflow connection; without, what this machine's environment gives
     mail = "audit@example.com"           # the head also goes there, by Airflow's SMTP connection
 
+    [payments]                           # how money is collected (docs/payments.md); all of it may be left out
+    since = 2026-08-01                   # invoices issued before this day are collected by other means
+    retry_after_days = [1, 3, 5, 7]      # when a declined charge is tried again: days after the first attempt
+    overdue_mail_days = [3, 14, 30]      # when a bank transfer is asked for: days after it was due
+    warn_expiry_days = 30                # how long before a card expires its owner is told
+    at_once = 4                          # charges that are worked on at the same time
+    stuck_after_hours = 168              # how long a payment may be on its way before a person should look
+    answer_disputes_days = 7             # how long before a dispute must be answered it is said
+    ignore_foreign_charges = false       # true where the gateway's account takes money for others too
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -56,13 +66,14 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from billing.core.collecting import CollectingRules
 from billing.core.errors import UsageError
 from billing.core.instants import from_us, parse_instant_us
 
@@ -147,6 +158,7 @@ class Settings:
     lake: LakeSettings | None
     audit: AuditSettings | None
     memory_mb: int
+    payments: CollectingRules
     expectations: Mapping[str, float]
 
     @classmethod
@@ -157,7 +169,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        tables = ("sources", "reference", "lake", "audit", "expectations")
+        tables = ("sources", "reference", "lake", "audit", "payments", "expectations")
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
@@ -178,6 +190,7 @@ class Settings:
             lake=_lake(file.table("lake")),
             audit=_audit(file.table("audit")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
+            payments=_payments(file.table("payments")),
             expectations=_numbers(file.table("expectations")),
         )
 
@@ -313,6 +326,22 @@ def _audit(table: _Table | None) -> AuditSettings | None:
     )
 
 
+def _payments(table: _Table | None) -> CollectingRules:
+    """``[payments]`` without its inner table ``gateways``."""
+    if table is None:
+        return CollectingRules()
+    days, wholes = ("retry_after_days", "overdue_mail_days"), {"at_once": 1, "stuck_after_hours": 1}
+    wholes |= {"warn_expiry_days": 0, "answer_disputes_days": 0}
+    table.only((*days, *wholes, "ignore_foreign_charges", "since", "gateways"))
+    given: dict[str, Any] = {key: table.days(key) for key in days if key in table.content}
+    given |= {key: table.whole(key, least) for key, least in wholes.items() if key in table.content}
+    return CollectingRules(
+        **given,
+        ignore_foreign_charges=table.flag("ignore_foreign_charges"),
+        since=table.day("since"),
+    )
+
+
 def _numbers(table: _Table | None) -> Mapping[str, float]:
     if table is None:
         return MappingProxyType({})
@@ -377,6 +406,31 @@ class _Table:
         value = self.content.get(key, default)
         if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
             raise self.wrong(key, "is a number; write it without quotes")
+        return value
+
+    def whole(self, key: str, least: int) -> int:
+        value = self.number(key, least)
+        if value != int(value) or value < least:
+            raise self.wrong(key, f"is a whole number from {least} on")
+        return int(value)
+
+    def days(self, key: str) -> tuple[int, ...]:
+        value = self.content[key]
+        is_whole = isinstance(value, list) and all(isinstance(day, int) and not isinstance(day, bool) for day in value)
+        if not is_whole or any(day < 1 for day in value) or sorted(set(value)) != value:
+            raise self.wrong(key, "is a list of whole days from 1 on, each more than the one before, like [1, 3, 5]")
+        return tuple(value)
+
+    def flag(self, key: str) -> bool:
+        value = self.content.get(key, False)
+        if not isinstance(value, bool):
+            raise self.wrong(key, "is true or false, without quotes")
+        return value
+
+    def day(self, key: str) -> date | None:
+        value = self.content.get(key)
+        if value is not None and (not isinstance(value, date) or isinstance(value, datetime)):
+            raise self.wrong(key, "is a date; write it without quotes, like 2026-08-01")
         return value
 
     def instant(self, key: str) -> datetime | None:

@@ -19,6 +19,7 @@ class EventKind(StrEnum):
 
     RECEIVED = "received"  # by the gateway or the bank
     REFUNDED = "refunded"  # given back, for a credit note
+    REFUND_FAILED = "refund_failed"  # what was given back did not arrive, and is ours again
     DISPUTED = "disputed"  # taken back by the buyer's bank until it is decided
     DISPUTE_WON = "dispute_won"  # given to us again
     DISPUTE_LOST = "dispute_lost"  # stays with the buyer; moves nothing more
@@ -46,8 +47,9 @@ class Money:
     """What an invoice's events add up to, in minor units."""
 
     received: int = 0
-    refunded: int = 0
+    refunded: int = 0  # and not come back
     disputed: int = 0  # taken back by disputes and not won again
+    lost: int = 0  # of these, decided against us
     written_off: int = 0
 
     @classmethod
@@ -58,8 +60,9 @@ class Money:
             sums[kind] += amount_minor
         return cls(
             received=sums[EventKind.RECEIVED],
-            refunded=sums[EventKind.REFUNDED],
+            refunded=sums[EventKind.REFUNDED] - sums[EventKind.REFUND_FAILED],
             disputed=sums[EventKind.DISPUTED] - sums[EventKind.DISPUTE_WON],
+            lost=sums[EventKind.DISPUTE_LOST],
             written_off=sums[EventKind.WRITTEN_OFF],
         )
 

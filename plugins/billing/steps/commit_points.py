@@ -27,12 +27,34 @@ REISSUE_ISSUED: Final = "reissue: invoice issued"
 UPKEEP_PARTITION: Final = "upkeep: a partition put together"
 UPKEEP_CHECKPOINT: Final = "upkeep: checkpoint written"
 UPKEEP_VACUUMED: Final = "upkeep: old files deleted"
+COLLECT_PLANNED: Final = "collect: charges planned"
+COLLECT_OPENED: Final = "collect: charge opened at the gateway"
+COLLECT_STORED: Final = "collect: reference stored"
+COLLECT_CLAIMED: Final = "collect: attempt claimed"
+COLLECT_CONFIRMED: Final = "collect: charge confirmed at the gateway"
+COLLECT_RECORDED: Final = "collect: answer recorded"
+COLLECT_CANCELLED: Final = "collect: charge cancelled at the gateway"
+COLLECT_REFUNDED: Final = "collect: refund made at the gateway"
+COLLECT_REFUND_RECORDED: Final = "collect: refund recorded"
 
 BY_HAND: Final = (CREDIT_NOTE_WRITTEN, CREDIT_NOTE_ISSUED, REISSUE_WRITTEN, REISSUE_ISSUED)
 """What a person does to an issued invoice (rule 6.4)."""
 
 UPKEEP: Final = (UPKEEP_PARTITION, UPKEEP_CHECKPOINT, UPKEEP_VACUUMED)
 """What changes no number."""
+
+COLLECT: Final = (
+    COLLECT_PLANNED,
+    COLLECT_OPENED,
+    COLLECT_STORED,
+    COLLECT_CLAIMED,
+    COLLECT_CONFIRMED,
+    COLLECT_RECORDED,
+    COLLECT_CANCELLED,
+    COLLECT_REFUNDED,
+    COLLECT_REFUND_RECORDED,
+)
+"""What an invoice's money goes through (rule 6.5)."""
 
 ALL: Final = (
     INGEST_ARCHIVED,

@@ -492,10 +492,12 @@ charges = Table(
     Column("next_attempt_us", BigInteger),
     _text("problem", server_default=""),
     _text("detail", server_default=""),
+    _whole("method_load", server_default="0"),
 )
 """What is taken from a stored payment method, once (rule 6.5). ``charge_key`` is the number of the invoice that it
 began with, and the key that the gateway gets. ``reference`` is the gateway's id of it, blank until it is known;
 ``attempt_reference`` that of the last attempt whose outcome is known. ``state``, ``problem``: ``core.payments``.
+``method_load`` is the load that the payment method was last taken from: whether it was replaced since is known by it.
 """
 
 charge_invoices = Table(

@@ -27,6 +27,7 @@ def upgrade() -> None:
     sa.Column('next_attempt_us', sa.BigInteger(), nullable=True),
     sa.Column('problem', CodePointText, server_default='', nullable=False),
     sa.Column('detail', CodePointText, server_default='', nullable=False),
+    sa.Column('method_load', sa.BigInteger(), server_default='0', nullable=False),
     sa.PrimaryKeyConstraint('charge_key', name=op.f('pk_charges'))
     )
     op.create_index(op.f('ix_charges_state'), 'charges', ['state'], unique=False)
