@@ -42,6 +42,12 @@ it. It may also say where usage and reference data come from, and numbers for wh
     connection = "heads_bucket"          # an Airflow connection; without, what this machine's environment gives
     mail = "audit@example.com"           # the head also goes there, by Airflow's SMTP connection
 
+    [payments.gateways.stripe]           # under the name that payment_methods.gateway has
+    kind = "stripe"
+    connection = "stripe_key"            # an Airflow connection; its password is the secret key
+    label = "acme"                       # tells this home's charges from others in the account (default: the name above)
+    minimum = { EUR = "1.00" }           # the smallest charge, where it is not the gateway's own
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -57,6 +63,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -65,9 +72,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from billing.core.errors import UsageError
 from billing.core.instants import from_us, parse_instant_us
+from billing.core.payments import MANUAL
+from billing.core.quantity import minor_digits
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SECRET_KEY = re.compile(r"\b(sk|rk|whsec)_")
 _MEMORY_MB, _LEAST_MEMORY_MB = 512, 64
 _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
 
@@ -126,6 +136,26 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GatewaySettings:
+    """A payment gateway. ``connection``: the id of an Airflow connection. ``label`` is kept with its charges.
+    ``minimum``: the smallest charge by currency, where it is not the gateway's own.
+    """
+
+    name: str
+    kind: Literal["stripe"]
+    connection: str
+    label: str
+    minimum: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaymentSettings:
+    """How money is collected. ``gateways`` are in the order of their names; without one nothing is charged."""
+
+    gateways: tuple[GatewaySettings, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
@@ -146,6 +176,7 @@ class Settings:
     reference: ReferenceSettings | None
     lake: LakeSettings | None
     audit: AuditSettings | None
+    payments: PaymentSettings
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -157,7 +188,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        tables = ("sources", "reference", "lake", "audit", "expectations")
+        tables = ("sources", "reference", "lake", "audit", "payments", "expectations")
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
@@ -177,6 +208,7 @@ class Settings:
             reference=_reference(file.table("reference"), sql),
             lake=_lake(file.table("lake")),
             audit=_audit(file.table("audit")),
+            payments=_payments(file.table("payments")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -311,6 +343,59 @@ def _audit(table: _Table | None) -> AuditSettings | None:
         connection=table.text("connection"),
         mail=table.text("mail"),
     )
+
+
+def _payments(table: _Table | None) -> PaymentSettings:
+    if table is None:
+        return PaymentSettings()
+    table.only(("gateways",))
+    return PaymentSettings(gateways=_gateways(table.table("gateways")))
+
+
+def _gateways(table: _Table | None) -> tuple[GatewaySettings, ...]:
+    if table is None:
+        return ()
+    for name in table.content:
+        if not _NAME.fullmatch(name):
+            raise table.wrong(name, "is no name of a gateway; use letters, digits, and _ . - after the first")
+        if name == MANUAL:
+            raise table.wrong(name, "is the name of bank transfers, which no gateway takes; use another")
+    return tuple(_gateway(name, table.inner(name)) for name in sorted(table.content))
+
+
+def _gateway(name: str, table: _Table) -> GatewaySettings:
+    for key, value in table.content.items():
+        if _SECRET_KEY.search(str(value)) or any(word in key.lower() for word in ("key", "secret", "pass", "token")):
+            raise table.wrong(key, "holds a secret; define an Airflow connection with it as password, and name that")
+    table.only(("kind", "connection", "label", "minimum"))
+    table.choice("kind", ("stripe",), "")
+    if not table.text("connection"):
+        raise table.wrong("connection", "is missing; name an Airflow connection, whose password is the secret key")
+    label = table.text("label") or name
+    if not _NAME.fullmatch(label):
+        raise table.wrong("label", "is no label; use at most 64 letters, digits, and _ . - after the first")
+    return GatewaySettings(
+        name=name,
+        kind="stripe",
+        connection=table.text("connection"),
+        label=label,
+        minimum=_amounts(table.table("minimum")),
+    )
+
+
+def _amounts(table: _Table | None) -> Mapping[str, Decimal]:
+    """Amounts of money by currency, in no more digits than it has."""
+    if table is None:
+        return MappingProxyType({})
+    for currency in table.content:
+        digits = minor_digits(currency)
+        if not re.fullmatch("[A-Z]{3}", currency):
+            raise table.wrong(currency, "is no currency; write its three capital letters")
+        if not re.fullmatch(r"[0-9]{1,12}" + rf"(\.[0-9]{{1,{digits}}})?" * (digits > 0), table.text(currency)):
+            raise table.wrong(
+                currency, f'is an amount in quotes, with at most {digits} decimals, like "{Decimal(0):.{digits}f}"'
+            )
+    return MappingProxyType({currency: Decimal(table.text(currency)) for currency in sorted(table.content)})
 
 
 def _numbers(table: _Table | None) -> Mapping[str, float]:
