@@ -2,7 +2,8 @@
 
 In a task Airflow gives them. In a process that Airflow did not start the environment does (``AIRFLOW_CONN_<ID>``), or
 the secrets backend that Airflow is configured with: no database of Airflow is needed, and nothing is made in its home.
-This module is what ``intake/sources/opening.py`` calls a resolver. No password is in any message.
+This module is what ``intake/sources/opening.py`` and ``outbound/gateways.py`` call a resolver. No password is in any
+message.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import URL
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _DRIVERS = {"postgres": "postgresql+psycopg", "sqlite": "sqlite", "mysql": "mysql"}
+_THIS_MACHINE = frozenset(("localhost", "127.0.0.1", "::1"))
 # What Airflow's hooks read from a connection's extra themselves; it is no option of a driver.
 _OF_HOOKS = frozenset(
     ("sqlalchemy_scheme", "sqlalchemy_query", "cursor", "iam", "redshift", "aws_conn_id", "azure_conn_id", "schema")
@@ -99,6 +102,35 @@ def object_store(conn_id: str) -> Callable[[], dict[str, str]]:
         return {name: value for name, value in named.items() if value}
 
     return given
+
+
+def gateway_access(conn_id: str) -> tuple[str, str]:
+    """What opens a payment gateway's API: the secret key, which is the connection's password, and the base address,
+    blank where the connection names no host (then it is the gateway's own).
+
+    Raises ``UsageError`` where the connection is not defined or has no password, or would send a live key over a
+    network without encryption.
+    """
+    connection = _connection(conn_id)
+    key = (connection.password or "").strip()
+    if not key:
+        raise UsageError(
+            f"The connection {conn_id!r} has no password: the secret key of the payment gateway goes there."
+        )
+    base = _base_address(connection)
+    is_readable = base.startswith("http://") and urlsplit(base).hostname not in _THIS_MACHINE
+    if is_readable and "_live_" in key:
+        raise UsageError(f"The connection {conn_id!r} would send a live key unencrypted to {base}: make it https.")
+    return key, base
+
+
+def _base_address(connection: Any) -> str:
+    """From host, port and schema; the host may be a whole address. Nothing else of the connection is in it."""
+    host = (connection.host or "").rstrip("/")
+    if not host:
+        return ""
+    address = host if "://" in host else f"{connection.schema or 'https'}://{host}"
+    return f"{address}:{connection.port}" if connection.port else address
 
 
 def _aws(conn_id: str) -> tuple[Any, str | None, str | None]:

@@ -52,6 +52,12 @@ it. It may also say where usage and reference data come from, and numbers for wh
     answer_disputes_days = 7             # how long before a dispute must be answered it is said
     ignore_foreign_charges = false       # true where the gateway's account takes money for others too
 
+    [payments.gateways.stripe]           # under the name that payment_methods.gateway has
+    kind = "stripe"
+    connection = "stripe_key"            # an Airflow connection; its password is the secret key
+    label = "acme"                       # tells this home's charges from others in the account (default: its name)
+    minimum = { EUR = "1.00" }           # the smallest charge, where it is not the gateway's own
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -67,6 +73,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -76,9 +83,12 @@ from urllib.parse import parse_qsl, urlsplit
 from billing.core.collecting import CollectingRules
 from billing.core.errors import UsageError
 from billing.core.instants import from_us, parse_instant_us
+from billing.core.payments import MANUAL
+from billing.core.quantity import minor_digits
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SECRET_KEY = re.compile(r"\b(sk|rk|whsec)_")
 _MEMORY_MB, _LEAST_MEMORY_MB = 512, 64
 _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
 
@@ -137,6 +147,27 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GatewaySettings:
+    """A payment gateway. ``connection``: the id of an Airflow connection. ``label`` is kept with its charges.
+    ``minimum``: the smallest charge by currency, where it is not the gateway's own.
+    """
+
+    name: str
+    kind: Literal["stripe"]
+    connection: str
+    label: str
+    minimum: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaymentSettings:
+    """How money is collected. ``gateways`` are in the order of their names; without one nothing is charged."""
+
+    gateways: tuple[GatewaySettings, ...] = ()
+    rules: CollectingRules = field(default_factory=CollectingRules)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
@@ -157,8 +188,8 @@ class Settings:
     reference: ReferenceSettings | None
     lake: LakeSettings | None
     audit: AuditSettings | None
+    payments: PaymentSettings
     memory_mb: int
-    payments: CollectingRules
     expectations: Mapping[str, float]
 
     @classmethod
@@ -189,8 +220,8 @@ class Settings:
             reference=_reference(file.table("reference"), sql),
             lake=_lake(file.table("lake")),
             audit=_audit(file.table("audit")),
-            memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             payments=_payments(file.table("payments")),
+            memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
 
@@ -326,10 +357,59 @@ def _audit(table: _Table | None) -> AuditSettings | None:
     )
 
 
-def _payments(table: _Table | None) -> CollectingRules:
-    """``[payments]`` without its inner table ``gateways``."""
+def _payments(table: _Table | None) -> PaymentSettings:
     if table is None:
-        return CollectingRules()
+        return PaymentSettings()
+    return PaymentSettings(gateways=_gateways(table.table("gateways")), rules=_collecting_rules(table))
+
+
+def _gateways(table: _Table | None) -> tuple[GatewaySettings, ...]:
+    if table is None:
+        return ()
+    for name in table.content:
+        if not _NAME.fullmatch(name):
+            raise table.wrong(name, "is no name of a gateway; use letters, digits, and _ . - after the first")
+        if name == MANUAL:
+            raise table.wrong(name, "is the name of bank transfers, which no gateway takes; use another")
+    return tuple(_gateway(name, table.inner(name)) for name in sorted(table.content))
+
+
+def _gateway(name: str, table: _Table) -> GatewaySettings:
+    for key, value in table.content.items():
+        if _SECRET_KEY.search(str(value)) or any(word in key.lower() for word in ("key", "secret", "pass", "token")):
+            raise table.wrong(key, "holds a secret; define an Airflow connection with it as password, and name that")
+    table.only(("kind", "connection", "label", "minimum"))
+    table.choice("kind", ("stripe",), "")
+    if not table.text("connection"):
+        raise table.wrong("connection", "is missing; name an Airflow connection, whose password is the secret key")
+    label = table.text("label") or name
+    if not _NAME.fullmatch(label):
+        raise table.wrong("label", "is no label; use at most 64 letters, digits, and _ . - after the first")
+    return GatewaySettings(
+        name=name,
+        kind="stripe",
+        connection=table.text("connection"),
+        label=label,
+        minimum=_amounts(table.table("minimum")),
+    )
+
+
+def _amounts(table: _Table | None) -> Mapping[str, Decimal]:
+    """Amounts of money by currency, in no more digits than it has."""
+    if table is None:
+        return MappingProxyType({})
+    for currency in table.content:
+        digits = minor_digits(currency)
+        if not re.fullmatch("[A-Z]{3}", currency):
+            raise table.wrong(currency, "is no currency; write its three capital letters")
+        if not re.fullmatch(r"[0-9]{1,12}" + rf"(\.[0-9]{{1,{digits}}})?" * (digits > 0), table.text(currency)):
+            raise table.wrong(
+                currency, f'is an amount in quotes, with at most {digits} decimals, like "{Decimal(0):.{digits}f}"'
+            )
+    return MappingProxyType({currency: Decimal(table.text(currency)) for currency in sorted(table.content)})
+
+
+def _collecting_rules(table: _Table) -> CollectingRules:
     days, wholes = ("retry_after_days", "overdue_mail_days"), {"at_once": 1, "stuck_after_hours": 1}
     wholes |= {"warn_expiry_days": 0, "answer_disputes_days": 0}
     table.only((*days, *wholes, "ignore_foreign_charges", "since", "gateways"))
