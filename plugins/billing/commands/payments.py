@@ -171,7 +171,7 @@ def payments_refunded(
     reference: BankReference,
     credit_note: Annotated[str, typer.Option(help="The credit note that it was given back for.")] = "",
     reason: Annotated[
-        str, typer.Option(help="Why, where the books do not know: it was recorded by mistake, say.")
+        str, typer.Option(help="Why, where the books do not say: a mistake, for example.")
     ] = "",
 ) -> None:
     """Record a bank transfer by which money was given back by hand."""
@@ -236,7 +236,7 @@ def payments_reconcile(
     ] = None,
     cancel_orphans: Annotated[
         bool,
-        typer.Option("--cancel-orphans", help="Cancel charges that were opened, and never stored, at the gateway."),
+        typer.Option("--cancel-orphans", help="Cancel charges that were opened at a gateway and never stored."),
     ] = False,
 ) -> None:
     """Compare what the gateways say with the books, to the cent. Exit status 3: differences remain."""

@@ -1,6 +1,6 @@
 """A gateway's list beside the books, to the cent (rule 6.5): what is only there, only here, or different, each with
-what to do. What the gateway knows of our charges and the books did not is recorded and said; nothing else is changed, but
-that unconfirmed orphans are cancelled where it is asked for.
+what to do. What the gateway knows of our charges and the books did not is recorded and said; nothing else is changed,
+but that unconfirmed orphans are cancelled where it is asked for.
 """
 
 from __future__ import annotations
