@@ -11,11 +11,15 @@ import pytest
 from sqlalchemy import text
 
 from billing.core.crediting import parse_wanted
+from billing.core.payments import ChargeState, EventKind
 from billing.steps.credit import credit
 from billing.steps.homes import home_at
 from billing.steps.reissue import reissue
 from billing.steps.simulate import simulate
+from billing.store import payments
 from billing.store.home import Home
+from billing.store.payments import Change, Charge, Event
+from billing.store.tables import invoices
 from tests.slow_model import histories
 
 SQL = Path(__file__).parent.parent / "sql"
@@ -35,8 +39,54 @@ def books(tmp_path: Path, database_url: str | None) -> Iterator[Home]:
     for number, wanted in ((WHOLE, ["1:1"]), (WHOLE, ["1=0.01"]), (WHOLE, []), (PARTLY, ["1=0.01"])):
         credit(home, number, reason="wrong", wanted=[parse_wanted(part) for part in wanted], as_of=LATER)
     reissue(home, WHOLE, as_of=LATER)
+    pay(home)
     yield home
     home.close()
+
+
+def pay(home: Home) -> None:
+    """A charge of one invoice; a transfer for another, of which some went back for its credit note and some came back;
+    a dispute that was won.
+    """
+    with home.database.exclusive("books") as connection:
+        account, other = (payments.accounts(connection, invoices.c.number == number)[0] for number in (WHOLE, PARTLY))
+        parts = ((PARTLY, other.standing.outstanding_minor),)
+        nothing = {"reference": "", "customer_reference": "", "attempt_reference": "", "problem": "", "detail": ""}
+        charge = Charge(
+            charge_key=PARTLY,
+            customer_id=other.customer_id,
+            gateway="fake",
+            payment_method_id="pm",
+            currency=other.currency,
+            amount_minor=parts[0][1],
+            state=ChargeState.OPEN,
+            attempts=0,
+            opened_at=LATER,
+            attempted_at=None,
+            next_attempt=None,
+            method_load=1,
+            parts=parts,
+            **nothing,
+        )
+        payments.open_charge(connection, LATER, {}, charge)
+        note = account.notes[0]
+        happened = [
+            *[("received", account.total_minor, "r", ""), ("refunded", note[1], "f", note[0])],
+            *[("refund_failed", note[1], "f", note[0]), ("disputed", 1, "d", ""), ("dispute_won", 1, "d", "")],
+        ]
+        events = [
+            Event(
+                number=WHOLE,
+                kind=EventKind(kind),
+                amount_minor=amount,
+                gateway="fake",
+                reference=name,
+                at=LATER,
+                detail=of,
+            )
+            for kind, amount, name, of in happened
+        ]
+        payments.write(connection, LATER, {}, Change(events=events), recorded_at=LATER)
 
 
 def found_by(home: Home, path: Path) -> list[tuple[object, ...]]:
@@ -60,6 +110,10 @@ TAMPERED = {
     "credit_notes_add_up": "update credit_notes set total_minor = total_minor + 1",
     "credits_stay_within_invoices": "update credit_note_lines set net_minor = net_minor + 1",
     "one_invoice_stands": "update credit_notes set net_minor = net_minor - 1",
+    "charges_add_up": "update charges set amount_minor = amount_minor + 1",
+    "payments_stay_within_invoices": "update payment_events set amount_minor = 10000000000 where kind = 'received'",
+    "refunds_are_of_credit_notes": "update payment_events set detail = 'other' where kind = 'refunded'",
+    "payment_events_are_known": "update payment_events set kind = 'given' where kind = 'received'",
     "issue_never_goes_back": "update credit_notes set issued_at_us = issued_at_us - sequence",
     "grants_are_used_or_left": "update draws set tokens_micro = tokens_micro * 1000000 where tokens_micro > 0",
     "usage_is_units_and_carry": "update carry set usage_micro = usage_micro + 1 where billing = 'rated'",
@@ -75,6 +129,18 @@ def test_each_law_finds_what_breaks_it(books: Home, path: Path) -> None:
 
 
 BY_HAND = [
+    ("charges_add_up", "update charge_invoices set amount_minor = amount_minor - 1"),
+    ("charges_add_up", "update charges set currency = 'XXX'"),
+    ("charges_add_up", "update charges set customer_id = 'other'"),
+    ("charges_add_up", "delete from charge_invoices"),
+    ("payments_stay_within_invoices", "update payment_events set kind = 'received' where kind = 'disputed'"),
+    ("payments_stay_within_invoices", "delete from payment_events where kind in ('received', 'refund_failed')"),
+    ("refunds_are_of_credit_notes", "update payment_events set detail = 'INV-CN-2099-000009' where kind = 'refunded'"),
+    ("refunds_are_of_credit_notes", "update payment_events set detail = '' where kind = 'refunded'"),
+    ("payment_events_are_known", "update payment_events set amount_minor = 0 where kind = 'received'"),
+    ("payment_events_are_known", "update payment_events set amount_minor = 2 where kind = 'dispute_won'"),
+    ("payment_events_are_known", "delete from payment_events where kind = 'disputed'"),
+    ("payment_events_are_known", "delete from payment_events where kind = 'refunded'"),
     ("credit_note_numbers_have_no_gap", "update credit_notes set prefix = 'INV'"),
     ("credit_notes_add_up", "update credit_notes set net_minor = net_minor + 1, total_minor = total_minor + 1"),
     ("credit_notes_add_up", "update credit_note_lines set net_minor = 0 where by_amount = 1"),

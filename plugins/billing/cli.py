@@ -126,7 +126,7 @@ def balances(
 
 @app.command()
 def export(context: typer.Context, folder: Folder) -> None:
-    """Write the outputs: cycles, carry, charges, invoices and credit notes with their lines, rejected, parked."""
+    """Write the outputs: cycles, carry, charges, invoices, credit notes, payments, rejected, parked."""
     from billing.steps.export import export as export_all
 
     with opened_home(context) as (home, _):

@@ -123,7 +123,7 @@ def test_an_export_replaces_the_one_before_and_leaves_nothing_else(shop: Shop) -
     (folder / "mine.txt").write_text("kept")
     shop.close("08-02")
     export(shop.home, folder)
-    assert len(list(folder.iterdir())) == 10
+    assert len(list(folder.iterdir())) == 12
     with (folder / "cycles.csv").open(newline="") as handle:
         assert len(list(csv.reader(handle))) == 3
 

@@ -216,8 +216,14 @@ def test_declines_follow_the_schedule_and_end_with_finance(till: Till) -> None:
     assert kinds == ["payment_declined"] * 5 + ["payment_final_notice", "payment_overdue"][:1]
     first = next(payload for kind, payload in till.mails() if kind == "payment_declined")
     assert first == {
-        "number": ONE, "numbers": [ONE], "amount": "8.64", "currency": "EUR", "method": "Visa 4242",
-        "reason": "insufficient_funds", "attempt": 1, "next_attempt": "2026-08-03",
+        "number": ONE,
+        "numbers": [ONE],
+        "amount": "8.64",
+        "currency": "EUR",
+        "method": "Visa 4242",
+        "reason": "insufficient_funds",
+        "attempt": 1,
+        "next_attempt": "2026-08-03",
     }
     till.gateway.answer("tok_1_of_cus1")
     retry(till.shop.home, till.gateways, RULES, ONE, now=till.now)
@@ -543,7 +549,10 @@ def test_cards_that_end_soon_are_told_of_once(shop: Shop, tmp_path: Path) -> Non
         till.collect(14 * DAY)
     (told,) = [payload for kind, payload in till.mails() if kind == "card_expiring"]
     assert told == {
-        "payment_method_id": "pm1", "method": "Visa 4242", "expires": "2026-09", "subscriptions": ["payg1"],
+        "payment_method_id": "pm1",
+        "method": "Visa 4242",
+        "expires": "2026-09",
+        "subscriptions": ["payg1"],
     }
 
 

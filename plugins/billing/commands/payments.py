@@ -170,9 +170,7 @@ def payments_refunded(
     on: On,
     reference: BankReference,
     credit_note: Annotated[str, typer.Option(help="The credit note that it was given back for.")] = "",
-    reason: Annotated[
-        str, typer.Option(help="Why, where the books do not say: a mistake, for example.")
-    ] = "",
+    reason: Annotated[str, typer.Option(help="Why, where the books do not say: a mistake, for example.")] = "",
 ) -> None:
     """Record a bank transfer by which money was given back by hand."""
     from billing.steps.payments.by_hand import refunded

@@ -22,9 +22,10 @@ from billing.core.tax import TaxRates
 from billing.core.zones import zone
 from billing.steps.credit import read_credit_notes
 from billing.steps.invoices import read_invoices
+from billing.steps.payments.story import paid_in_words
 from billing.steps.reference import reference_at
 from billing.steps.statements import SOURCES
-from billing.store import credit_notes
+from billing.store import credit_notes, payments
 from billing.store.documents import documents_of
 from billing.store.home import Home
 from billing.store.invoices import replaced_by
@@ -46,6 +47,7 @@ def explain(home: Home, number: str) -> dict[str, Any]:
         facts |= _amounts(one) | {"collected": _collected(one)}
         facts["documents"] = _documents(connection, number)
         facts |= _given_back(connection, one) if not credited else {}
+        facts["paid"] = "" if credited else _paid(connection, number)
     return facts | {"pinned_by": pinned}
 
 
@@ -192,6 +194,12 @@ def _collected(one: Invoice) -> dict[str, Any]:
     if method is None:
         return {"how": "bank transfer", "due_date": due, "gateway": "", "method": ""}
     return {"how": "stored payment method", "due_date": due, "gateway": method.gateway, "method": _method(method)}
+
+
+def _paid(connection: Connection, number: str) -> str:
+    """How it was paid, in a line; blank where nothing has happened yet."""
+    (account,) = payments.accounts(connection, invoices.c.number == number)
+    return paid_in_words(account, payments.charge_of(connection, number))
 
 
 def _method(method: PaymentMethod) -> str:
@@ -349,6 +357,8 @@ def _words_of_amounts(facts: Facts) -> Iterator[str]:
         yield f"       {_grouped(facts['tax_in_vat_currency'])} {facts['vat_currency']} for the VAT return"
     yield f"Total  {_grouped(facts['total'])} {currency}"
     yield _words_of_collection(facts["collected"])
+    if facts["paid"]:
+        yield f"Paid   {facts['paid']}"
 
 
 def _words_of_collection(collected: Facts) -> str:

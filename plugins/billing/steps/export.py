@@ -9,11 +9,12 @@ import pandas as pd
 from sqlalchemy import Connection, Row, and_, select
 
 from billing.core.frames import rows
-from billing.core.instants import format_us, from_day
+from billing.core.instants import format_instant, format_us, from_day
 from billing.core.model import ApiBilling, Kind
 from billing.core.quantity import format_micro
 from billing.core.reference import FOREVER_US
 from billing.outbound.output_tables import COLUMNS, write_table
+from billing.store import payments
 from billing.store.batches import COMMITTED
 from billing.store.home import Home
 from billing.store.invoices import from_minor
@@ -31,6 +32,7 @@ from billing.store.tables import (
     invoice_lines,
     invoices,
     parked,
+    payment_events,
     quarantine,
 )
 
@@ -183,6 +185,30 @@ def _credit_note_lines(connection: Connection) -> Cells:
         yield (r.number, str(r.line_no), str(r.invoice_line_no), r.api, by, str(r.charged_units), *money)
 
 
+def _payments(connection: Connection) -> Cells:
+    """An invoice each: what its events add up to, and the charge that it is part of."""
+    charges = {charge.charge_key: charge for charge in payments.read_charges(connection)}
+    for account in payments.accounts(connection):
+        money, standing, charge = account.money, account.standing, charges.get(account.charge_key)
+        sums = (standing.total_minor, standing.credited_minor, money.received, money.refunded, money.disputed)
+        amounts = (*sums, money.written_off, standing.outstanding_minor)
+        head = (account.number, account.customer_id, account.currency)
+        how = ("manual", "", "", "", "", "", "")
+        if charge is not None:
+            due = "" if charge.next_attempt is None else format_instant(charge.next_attempt)
+            of = (charge.gateway, charge.payment_method_id, charge.charge_key, charge.state.value)
+            how = (*of, str(charge.attempts), due, charge.problem)
+        money_cells = (str(from_minor(minor, account.currency)) for minor in amounts)
+        yield (*head, *money_cells, account.due.isoformat(), *how)
+
+
+def _payment_events(connection: Connection) -> Cells:
+    query = select(payment_events, invoices.c.currency).join(invoices, invoices.c.number == payment_events.c.number)
+    for r in connection.execute(query):
+        amount = str(from_minor(r.amount_minor, r.currency))
+        yield (r.number, r.kind, amount, r.currency, r.gateway, r.reference, format_us(r.at_us), r.detail)
+
+
 _TABLES: dict[str, Callable[[Connection], Cells]] = {
     "cycles": _cycles,
     "carry": _carry,
@@ -193,4 +219,6 @@ _TABLES: dict[str, Callable[[Connection], Cells]] = {
     "parked": _parked,
     "credit_notes": _credit_notes,
     "credit_note_lines": _credit_note_lines,
+    "payments": _payments,
+    "payment_events": _payment_events,
 }

@@ -57,7 +57,8 @@ def look(home: Home, laws: Path) -> tuple[list[Law], list[Total]]:
 
 def _as_logged(connection: Connection) -> Law:
     differing = disagreements(connection)
-    says = "Loads, batches, closes, credit notes, corrected invoices and documents are what the log says of them."
+    what = "Loads, batches, closes, credit notes, corrected invoices, documents and payments"
+    says = f"{what} are what the log says of them."
     return Law(name="kept_as_logged", says=says, violations=len(differing), rows=differing[:_ROWS_NAMED])
 
 

@@ -241,6 +241,12 @@ def events_of(connection: Connection, numbers: Sequence[str]) -> dict[str, list[
     return found
 
 
+def read_events(connection: Connection) -> Iterator[Event]:
+    """Everything that happened, in the order of its recording."""
+    for row in connection.execute(select(payment_events).order_by(payment_events.c.event_no)):
+        yield _event(row)
+
+
 def events_at(connection: Connection, gateway: str, *wanted: ColumnElement[bool]) -> list[Event]:
     """What a gateway's events say, in the order of their recording."""
     query = select(payment_events).where(payment_events.c.gateway == gateway, *wanted)

@@ -21,6 +21,7 @@ from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.ledger import ISSUED
 from billing.store.log import canonical
+from billing.store.payments import event_name, logged, logged_event, read_charges, read_events
 from billing.store.tables import (
     batch_files,
     batches,
@@ -41,8 +42,9 @@ _DOCUMENT = ("number", "kind", "sha256", "bundle")
 
 
 def disagreements(connection: Connection) -> list[str]:
-    """Loads, batches with their files, closes with their invoices, credit notes, corrected invoices and documents of
-    which the log says another thing than the rows, or that only one of them knows. In the order of their names.
+    """Loads, batches with their files, closes with their invoices, credit notes, corrected invoices, documents, charges
+    and payment events of which the log says another thing than the rows, or that only one of them knows. In the order
+    of their names.
 
     Held at once are names and hashes; what is said in full, of what differs.
     """
@@ -109,9 +111,24 @@ def _rows(connection: Connection, *kinds: str) -> Iterator[tuple[str, dict[str, 
 
 def _said(connection: Connection) -> Facts:
     """What the log says."""
-    for kind, payload in _rows(connection, "reference", "batch", "close", "credit_note", "reissue", "document"):
+    for kind, payload in _rows(
+        connection, "reference", "batch", "close", "credit_note", "reissue", "document", "payment"
+    ):
         for name, value in _said_of(kind, payload).items():
             yield f"{kind} {name}", canonical(value)
+
+
+def _payments_said(payload: Mapping[str, Any]) -> dict[str, object]:
+    """Of a charge the last that was said counts; an event is said once."""
+    found = {f"charge {key}": value for key, value in payload.get("charge", {}).items()}
+    return found | {f"event {name}": value for name, value in payload.get("events", ())}
+
+
+def _payments(connection: Connection) -> Facts:
+    for charge in read_charges(connection):
+        yield f"payment charge {charge.charge_key}", canonical(logged(charge))
+    for event in read_events(connection):
+        yield f"payment event {event_name(event.identity)}", canonical(logged_event(event))
 
 
 def _said_of(kind: str, payload: Mapping[str, Any]) -> dict[str, object]:
@@ -131,6 +148,8 @@ def _said_of(kind: str, payload: Mapping[str, Any]) -> dict[str, object]:
             return {str(payload.get("number")): given("invoice", "reason", "net", "tax", "total", "currency")}
         case "reissue":
             return {str(payload.get("number")): given("replaces", "net", "tax", "total", "currency")}
+        case "payment":
+            return _payments_said(payload)
         case _:
             return {f"{payload.get('number')} {payload.get('kind')}": given(*_DOCUMENT)}
 
@@ -143,6 +162,7 @@ def _kept(connection: Connection) -> Facts:
         yield name, canonical(value)
     for row in connection.execute(select(*(documents.c[name] for name in _DOCUMENT))):
         yield f"document {row.number} {row.kind}", canonical(list(row))
+    yield from _payments(connection)
 
 
 def _batches(connection: Connection) -> dict[str, object]:
