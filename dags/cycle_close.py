@@ -10,6 +10,8 @@ has cycles of its own, in the time zone of its purchase, so that some are due at
 * `check_ledger` looks for rows that break a law of the books (`sql/checks`), over the whole ledger. It ends the run red
   and names them; nobody can accept that. What was checked is under *Checks* on the run's page.
 * `render_documents` makes the PDFs with their XML, in batches. One that fails stops no other and keeps its number.
+* `collect_payments` charges what was issued to the stored payment methods (rule 6.5). What is declined is tried again
+  by `payment_collection`, and turns nothing red here.
 * `summarise` puts the run on one page for finance, a PDF that is kept (`billing cycles summary N --out FILE`).
 * `report` names what waits for usage, and ends the run red if a team is parked.
 
@@ -126,6 +128,22 @@ def cycle_close() -> None:
             raise AirflowFailException(f"{len(done.failed)} invoices are issued but have no document yet:\n{problems}")
         return len(done.rendered)
 
+    @task(trigger_rule=TriggerRule.ALL_DONE)
+    def collect_payments(issued: int) -> int:
+        from datetime import UTC, datetime
+
+        from billing import connections
+        from billing.steps.collect import collect
+        from billing.steps.payments.gateways import opened
+
+        with home_and_settings() as (home, settings):
+            gateways = opened(settings.payments.gateways, connections)
+            done = collect(home, gateways, settings.payments.rules, datetime.now(UTC))
+        print("\n".join((*done.told, *done.stuck)))
+        count("payments.received", done.paid)
+        count("payments.declined", done.declined)
+        return done.paid
+
     @task
     def summarise(close: dict[str, object], issued: int) -> str:
         from billing.steps.run_summary import has_page, in_words, render_summary, run_summary
@@ -163,7 +181,8 @@ def cycle_close() -> None:
     issued = issue_invoices(close)
     rated >> issued
     check_ledger(close, issued)
-    render_documents.expand(numbers=batches_of_documents(issued))
+    rendered = render_documents.expand(numbers=batches_of_documents(issued))
+    rendered >> collect_payments(issued)
     summarise(close, issued)
     report(close, issued)
 

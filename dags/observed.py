@@ -13,6 +13,12 @@ billing.cycles.parked              a gauge: teams parked now
 billing.cycles.waiting             a gauge: cycles that are over and wait for usage
 billing.invoices.issued            invoices issued
 billing.documents.rendered         documents rendered
+billing.payments.received           payments received (attempts that took money)
+billing.payments.declined           attempts that were refused, or wait for the buyer
+billing.payments.refunded           refunds
+billing.payments.STATE              a gauge: charges in a state (open, declined, uncollected ...)
+billing.payments.stuck              a gauge: what waits for a person
+billing.payments.differences        a gauge: differences between a gateway and the books
 billing.audit.compared             values of closed cycles compared with those of a rerun
 billing.audit.different            of these, different in substance
 billing.lake.files                 a gauge: data files of the usage table

@@ -69,6 +69,7 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object
 
 def test_every_file_holds_the_dag_of_its_name(dags: dict[str, dict[str, object]]) -> None:
     scheduled = {"reference_sync", "usage_ingest", "cycle_close", "balances_refresh", "lake_upkeep", "audit_heads"}
+    scheduled |= {"payment_collection"}
     assert set(dags) == {path.stem for path in FILES} == {*scheduled, *ON_REQUEST}
 
 
@@ -103,6 +104,13 @@ def test_the_tasks_read_as_a_story(dags: dict[str, dict[str, object]]) -> None:
         "check_ledger",
         "batches_of_documents",
         "render_documents",
+        "collect_payments",
         "summarise",
         "report",
+    ]
+    assert dags["payment_collection"]["tasks"] == [
+        "what_would_be_done",
+        "collect_payments",
+        "reconcile_payments",
+        "name_what_is_stuck",
     ]

@@ -90,7 +90,7 @@ def test_every_table_is_written_with_its_header_also_where_it_is_empty(shop: Sho
     folder = shop.fresh("out")
     counts = export(shop.home, folder)
     names = ("cycles", "carry", "charges", "invoices", "invoice_lines", "rejected", "parked")
-    assert counts == dict.fromkeys((*names, "credit_notes", "credit_note_lines"), 0)
+    assert counts == dict.fromkeys((*names, "credit_notes", "credit_note_lines", "payments", "payment_events"), 0)
     assert {path.name for path in folder.iterdir()} == {f"{name}.csv" for name in counts}
     for name in counts:
         assert (folder / f"{name}.csv").read_bytes() == (",".join(COLUMNS[name]) + "\r\n").encode()

@@ -17,10 +17,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from billing.core.errors import BillingError
+from billing.core.errors import BillingError, SourceUnavailable
 
 
-class GatewayUnavailable(BillingError):
+class GatewayUnavailable(SourceUnavailable):
     """The gateway gave no answer, or none that says what it did: look the charge up before anything is done again."""
 
 

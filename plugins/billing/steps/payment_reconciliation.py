@@ -45,6 +45,10 @@ class Difference:
     there: str
     to_do: str
 
+    def __str__(self) -> str:
+        both = f"here {self.here or 'nothing'}, at {self.gateway} {self.there or 'nothing'}"
+        return f"{self.what} {self.numbers} {self.reference}: {both}; {self.to_do}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reconciled:
