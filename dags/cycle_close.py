@@ -24,7 +24,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from observed import count, done_within, gauge, lineage
 from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant, run_name
@@ -137,6 +137,8 @@ def cycle_close() -> None:
         from billing.steps.payments.gateways import opened
 
         with home_and_settings() as (home, settings):
+            if not settings.payments.is_set_up:
+                raise AirflowSkipException("billing.toml has no [payments]: nothing is collected.")
             gateways = opened(settings.payments.gateways, connections)
             done = collect(home, gateways, settings.payments.rules, datetime.now(UTC))
         print("\n".join((*done.told, *done.stuck)))

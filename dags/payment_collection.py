@@ -57,6 +57,8 @@ def payment_collection() -> None:
 
         only_list = get_current_context()["params"]["only_list"]
         with home_and_settings() as (home, settings):
+            if not settings.payments.is_set_up:
+                raise AirflowSkipException("billing.toml has no [payments]: nothing is collected.")
             gateways = opened(settings.payments.gateways, connections)
             plan = would_do(home, gateways, settings.payments.rules, datetime.now(UTC))
         for one in plan:

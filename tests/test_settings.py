@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from billing.core.collecting import CollectingRules
 from billing.core.errors import UsageError
 from billing.settings import AuditSettings, LakeSettings, ReferenceSettings, Settings, SourceSettings
 
@@ -280,3 +281,32 @@ def test_heads_of_the_log_go_to_a_folder_or_a_url(tmp_path: Path) -> None:
     assert given == AuditSettings(heads="s3://b/h", connection="c", mail="a@example.com")
     with pytest.raises(UsageError, match=r"\[audit\] 'heads' is missing"):
         read(tmp_path, "[audit]")
+
+
+# --- how money is collected
+
+
+def test_rules_of_collecting_and_their_defaults(tmp_path: Path) -> None:
+    assert read(tmp_path).payments.rules == CollectingRules()
+    toml = "[payments]\nretry_after_days = [2, 4]\nat_once = 1\nsince = 2026-08-01\nignore_foreign_charges = true\n"
+    assert read(tmp_path, toml).payments.rules == CollectingRules(
+        retry_after_days=(2, 4), at_once=1, since=date(2026, 8, 1), ignore_foreign_charges=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("retry_after_days = [3, 1]", "'retry_after_days' is a list of whole days from 1 on"),
+        ("retry_after_days = [0]", "'retry_after_days' is a list of whole days from 1 on"),
+        ("overdue_mail_days = 3", "'overdue_mail_days' is a list of whole days from 1 on"),
+        ("at_once = 0", "'at_once' is a whole number from 1 on"),
+        ("at_once = 1.5", "'at_once' is a whole number from 1 on"),
+        ("ignore_foreign_charges = 1", "'ignore_foreign_charges' is true or false"),
+        ("since = 2026-08-01T00:00:00Z", "'since' is a date"),
+        ("retries = 3", "'retries' is not a setting"),
+    ],
+)
+def test_what_is_wrong_in_them_is_said(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"[payments] {said}")):
+        read(tmp_path, f"[payments]\n{line}\n")

@@ -161,8 +161,11 @@ class GatewaySettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaymentSettings:
-    """How money is collected. ``gateways`` are in the order of their names; without one nothing is charged."""
+    """How money is collected. ``gateways`` are in the order of their names; without one nothing is charged.
+    ``is_set_up``: the file says something of payments; until it does, no DAG collects.
+    """
 
+    is_set_up: bool = False
     gateways: tuple[GatewaySettings, ...] = ()
     rules: CollectingRules = field(default_factory=CollectingRules)
 
@@ -360,7 +363,8 @@ def _audit(table: _Table | None) -> AuditSettings | None:
 def _payments(table: _Table | None) -> PaymentSettings:
     if table is None:
         return PaymentSettings()
-    return PaymentSettings(gateways=_gateways(table.table("gateways")), rules=_collecting_rules(table))
+    gateways = _gateways(table.table("gateways"))
+    return PaymentSettings(is_set_up=True, gateways=gateways, rules=_collecting_rules(table))
 
 
 def _gateways(table: _Table | None) -> tuple[GatewaySettings, ...]:

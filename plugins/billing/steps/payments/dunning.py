@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from billing.core.collecting import InvoiceState, last_day
+from billing.core.instants import day_number
 from billing.outbound.payment_gateway import GatewayCharge
 from billing.steps.payments.methods import Method
 from billing.steps.payments.work import Mail, Work, written
@@ -49,8 +50,11 @@ def remind_of_transfers(work: Work) -> int:
     """Ask for bank transfers that are overdue: of the days that are set up the last one that was reached, once each;
     how many invoices were asked for.
     """
+    wanted = [payments.without_charge(), invoices.c.total_minor > 0]
+    if work.rules.since is not None:
+        wanted.append(invoices.c.issue_day >= day_number(work.rules.since))
     with work.home.database.read() as connection:
-        open_ = payments.accounts(connection, payments.without_charge(), invoices.c.total_minor > 0)
+        open_ = payments.accounts(connection, *wanted)
     asked = 0
     for account in open_:
         days = (work.today - account.due).days
