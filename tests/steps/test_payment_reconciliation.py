@@ -19,7 +19,7 @@ from billing.store.tables import charge_invoices, charges, payment_events
 from tests.payments.fake_gateway import FakeGateway
 
 from .small_world import Shop
-from .test_collect import DAY, ISSUED, ONE, TWO, Till
+from .test_collect import DAY, ISSUED, ONE, TWO, VISA, Till
 
 
 @pytest.fixture
@@ -90,8 +90,8 @@ def test_a_restored_database_learns_what_was_taken_and_charges_nothing_again(til
 
 
 def test_what_was_not_recorded_is_recorded(till: Till) -> None:
-    till.load(second="pm1", payment_methods=["pm1,c1,fake,tok_1_of_cus1,Visa,4242,2030-01"])
-    till.gateway.answer("tok_1_of_cus1", "processing")
+    till.load(VISA, "pm2,c2,fake,tok_2_of_cus2,Visa,1111,2030-01", second="pm2")
+    till.gateway.answer("tok_2_of_cus2", "processing")
     till.collect(DAY)
     assert till.state(TWO) == "processing"
     till.gateway.settle(till.gateway.charges()[-1]["reference"], "succeeded")

@@ -114,7 +114,7 @@ def test_what_is_given_up_is_logged_with_who_and_why(till: Till, run_billing: Co
         )
     assert payload["reason"] == "went out of business"
     assert payload["by"]["run"].endswith("payments write-off")
-    assert run_billing(till.shop, "payments", "write-off", TWO, "--reason", "again")[0] == 1
+    assert run_billing(till.shop, "payments", "write-off", TWO, "--reason", "again")[0] != 0
 
 
 def test_a_transfer_for_an_invoice_that_is_charged_ends_the_charge(till: Till, run_billing: Command) -> None:
