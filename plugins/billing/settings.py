@@ -45,7 +45,7 @@ it. It may also say where usage and reference data come from, and numbers for wh
     [payments.gateways.stripe]           # under the name that payment_methods.gateway has
     kind = "stripe"
     connection = "stripe_key"            # an Airflow connection; its password is the secret key
-    label = "acme"                       # tells this home's charges from others in the account (default: the name above)
+    label = "acme"                       # tells its charges from others in the account (default: the gateway's name)
     minimum = { EUR = "1.00" }           # the smallest charge, where it is not the gateway's own
 
     [expectations]
