@@ -123,6 +123,8 @@ class Account:
             intent.payment_method = token
             intent.world |= {"status": "requires_confirmation", "last_payment_error": None}
         intent.amount = int(amount or intent.amount)
+        intent.metadata |= data.get("metadata", {})
+        intent.world["description"] = data.get("description", intent.world["description"])
         return intent
 
     def post_payment_intents_one_cancel(self, reference: str) -> Any:

@@ -122,8 +122,10 @@ def test_a_charge_whose_answer_was_lost_and_is_wanted_otherwise_now_is_changed(
     world.faults(dropped=100, times=1)
     with pytest.raises(GatewayUnavailable):
         opened(gateway, (customer, token))
-    charge = gateway.open_charge(wanted((customer, token), amount_minor=10000))
+    now_wanted = replace(wanted((customer, token), amount_minor=10000), numbers=(INVOICE, "INV-2026-000002"))
+    charge = gateway.open_charge(now_wanted)
     assert (charge.amount_minor, charge.state) == (10000, GatewayState.UNCONFIRMED)
+    assert charge.numbers == (INVOICE, "INV-2026-000002")
     assert [one["id"] for one in world.intents()] == [charge.reference]
     gateway.confirm(charge.reference, token)
     again = gateway.open_charge(wanted((customer, token), amount_minor=5000))
@@ -131,11 +133,21 @@ def test_a_charge_whose_answer_was_lost_and_is_wanted_otherwise_now_is_changed(
     assert world.taken() == {"EUR": 10000}
 
 
-def test_a_key_that_is_used_for_another_customer_is_refused(gateway: StripeGateway, world: World) -> None:
-    opened(gateway, world.stored_method())
-    with pytest.raises(GatewayRefused) as caught:
-        opened(gateway, world.stored_method())
-    assert caught.value.code == "idempotency_error"
+def test_a_key_that_is_used_for_another_customer_or_currency_is_refused(gateway: StripeGateway, world: World) -> None:
+    method = world.stored_method()
+    opened(gateway, method)
+    for other in (wanted(world.stored_method()), wanted(method, currency="USD")):
+        with pytest.raises(GatewayRefused) as caught:
+            gateway.open_charge(other)
+        assert caught.value.code == "idempotency_error"
+
+
+def test_a_declined_charge_can_be_wanted_otherwise_too(gateway: StripeGateway, world: World) -> None:
+    for n, decline in enumerate(("insufficient_funds", "authentication_required")):
+        method, key = world.stored_method(confirm=decline), f"INV-2026-00010{n}"
+        gateway.confirm(opened(gateway, method, key), method[1])
+        charge = gateway.open_charge(wanted(method, key, amount_minor=10000))
+        assert (charge.amount_minor, charge.state) == (10000, GatewayState.UNCONFIRMED)
 
 
 def test_a_charge_below_the_minimum_or_in_a_wrong_currency_is_refused(gateway: StripeGateway, world: World) -> None:
