@@ -224,6 +224,52 @@ def test_a_connection_that_opens_no_lake_is_said(
     assert PASSWORD not in str(caught.value)
 
 
+# --- payment gateways
+
+KEY = "sk_live_" + "hush" * 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "base"),
+    [
+        ({"conn_type": "http", "password": KEY}, ""),
+        ({"conn_type": "generic", "password": f" {KEY}\n", "login": "x", "extra": {"a": 1}}, ""),
+        ({"conn_type": "http", "password": KEY, "host": "https://proxy.example/"}, "https://proxy.example"),
+        ({"conn_type": "http", "password": KEY, "host": "proxy.example", "port": 8443}, "https://proxy.example:8443"),
+        (
+            {"conn_type": "http", "password": KEY, "host": "127.0.0.1", "port": 8420, "schema": "http"},
+            "http://127.0.0.1:8420",
+        ),
+    ],
+)
+def test_a_gateway_s_key_is_the_password_and_the_host_is_optional(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, object], base: str
+) -> None:
+    define(monkeypatch, "stripe_key", **fields)
+    assert connections.gateway_access("stripe_key") == (KEY, base)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (None, "AIRFLOW_CONN_STRIPE_KEY"),
+        (
+            {"conn_type": "http", "host": "proxy.example"},
+            "'stripe_key' has no password: the secret key of the payment gateway",
+        ),
+        ({"conn_type": "http", "password": KEY, "host": "http://proxy.example"}, "'stripe_key' would send a live key"),
+    ],
+)
+def test_a_connection_that_opens_no_gateway_is_said(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, object] | None, says: str
+) -> None:
+    if fields is not None:
+        define(monkeypatch, "stripe_key", **fields)
+    with pytest.raises(BillingError, match=says) as caught:
+        connections.gateway_access("stripe_key")
+    assert "hush" not in str(caught.value)
+
+
 # --- settings to sources
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from billing.core.collecting import CollectingRules
 from billing.core.errors import UsageError
-from billing.settings import AuditSettings, LakeSettings, ReferenceSettings, Settings, SourceSettings
+from billing.settings import (
+    AuditSettings,
+    GatewaySettings,
+    LakeSettings,
+    PaymentSettings,
+    ReferenceSettings,
+    Settings,
+    SourceSettings,
+)
 
 ROOT = Path(__file__).parents[1]
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -281,6 +290,67 @@ def test_heads_of_the_log_go_to_a_folder_or_a_url(tmp_path: Path) -> None:
     assert given == AuditSettings(heads="s3://b/h", connection="c", mail="a@example.com")
     with pytest.raises(UsageError, match=r"\[audit\] 'heads' is missing"):
         read(tmp_path, "[audit]")
+
+
+# --- payment gateways
+
+STRIPE = '[payments.gateways.stripe]\nkind = "stripe"\nconnection = "stripe_key"\n'
+
+
+def test_without_a_table_there_is_no_gateway(tmp_path: Path) -> None:
+    assert read(tmp_path).payments == PaymentSettings()
+    assert read(tmp_path, "[payments.gateways]").payments == PaymentSettings(is_set_up=True)
+
+
+def test_gateways_are_what_their_tables_say_in_the_order_of_their_names(tmp_path: Path) -> None:
+    toml = (
+        STRIPE
+        + '[payments.gateways.old]\nkind = "stripe"\nconnection = "c"\nlabel = "acme-2"\n'
+        + 'minimum = { EUR = "1.00", JPY = "100", KWD = "0.150" }'
+    )
+    old, stripe = read(tmp_path, toml).payments.gateways
+    assert stripe == GatewaySettings(name="stripe", kind="stripe", connection="stripe_key", label="stripe")
+    assert (old.name, old.connection, old.label) == ("old", "c", "acme-2")
+    assert old.minimum == {"EUR": Decimal("1.00"), "JPY": Decimal(100), "KWD": Decimal("0.150")}
+
+
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("[payments]\ngateway = 1", "[payments] 'gateway' is not a setting; there are: gateways"),
+        ("[payments]\ngateways = 1", "[payments] 'gateways' is a table; write it as [payments.gateways]."),
+        ('[payments.gateways."a b"]', "[payments.gateways] 'a b' is no name of a gateway"),
+        ("[payments.gateways.manual]", "[payments.gateways] 'manual' is the name of bank transfers"),
+        ("[payments.gateways.a]", "[payments.gateways.a] 'kind' is one of stripe; it is missing."),
+        ('[payments.gateways.a]\nkind = "x"', "[payments.gateways.a] 'kind' is one of stripe, not 'x'."),
+        (
+            '[payments.gateways.a]\nkind = "stripe"',
+            "[payments.gateways.a] 'connection' is missing; name an Airflow connection",
+        ),
+        (STRIPE + "url = 1", "[payments.gateways.stripe] 'url' is not a setting; there are: kind, connection, label"),
+        (STRIPE + 'label = "a b"', "[payments.gateways.stripe] 'label' is no label"),
+        (STRIPE + 'api_key = "hush"', "[payments.gateways.stripe] 'api_key' holds a secret; define an Airflow"),
+        (STRIPE + 'secret = "hush"', "[payments.gateways.stripe] 'secret' holds a secret; define an Airflow"),
+        (STRIPE + 'label = "sk_live_hush"', "[payments.gateways.stripe] 'label' holds a secret; define an Airflow"),
+        (
+            '[payments.gateways.a]\nkind = "stripe"\nconnection = "rk_test_hush"',
+            "[payments.gateways.a] 'connection' holds a secret; define an Airflow connection",
+        ),
+        (STRIPE + "minimum = 1", "[payments.gateways.stripe] 'minimum' is a table"),
+        (STRIPE + 'minimum = { eur = "1" }', "[payments.gateways.stripe.minimum] 'eur' is no currency"),
+        (STRIPE + "minimum = { EUR = 0.5 }", "[payments.gateways.stripe.minimum] 'EUR' is a text; write it in quotes."),
+        (
+            STRIPE + 'minimum = { EUR = "0.505" }',
+            "[payments.gateways.stripe.minimum] 'EUR' is an amount in quotes, with at most 2 decimals, like \"0.00\".",
+        ),
+        (STRIPE + 'minimum = { JPY = "50.0" }', "[payments.gateways.stripe.minimum] 'JPY' is an amount in quotes"),
+        (STRIPE + 'minimum = { EUR = "-1" }', "[payments.gateways.stripe.minimum] 'EUR' is an amount in quotes"),
+    ],
+)
+def test_what_is_wrong_with_a_gateway_is_said_and_never_a_secret(tmp_path: Path, toml: str, says: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'billing.toml'}: {says}")) as caught:
+        read(tmp_path, toml)
+    assert "hush" not in str(caught.value)
 
 
 # --- how money is collected

@@ -120,7 +120,7 @@ def gateway_access(conn_id: str) -> tuple[str, str]:
     base = _base_address(connection)
     is_readable = base.startswith("http://") and urlsplit(base).hostname not in _THIS_MACHINE
     if is_readable and "_live_" in key:
-        raise UsageError(f"The connection {conn_id!r} would send a live key unencrypted to {base}: make it https.")
+        raise UsageError(f"The connection {conn_id!r} would send a live key unencrypted over a network: make it https.")
     return key, base
 
 

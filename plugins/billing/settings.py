@@ -55,7 +55,7 @@ it. It may also say where usage and reference data come from, and numbers for wh
     [payments.gateways.stripe]           # under the name that payment_methods.gateway has
     kind = "stripe"
     connection = "stripe_key"            # an Airflow connection; its password is the secret key
-    label = "acme"                       # tells this home's charges from others in the account (default: its name)
+    label = "acme"                       # tells its charges from others in the account (default: the gateway's name)
     minimum = { EUR = "1.00" }           # the smallest charge, where it is not the gateway's own
 
     [expectations]
@@ -416,7 +416,7 @@ def _amounts(table: _Table | None) -> Mapping[str, Decimal]:
 def _collecting_rules(table: _Table) -> CollectingRules:
     days, wholes = ("retry_after_days", "overdue_mail_days"), {"at_once": 1, "stuck_after_hours": 1}
     wholes |= {"warn_expiry_days": 0, "answer_disputes_days": 0}
-    table.only((*days, *wholes, "ignore_foreign_charges", "since", "gateways"))
+    table.only(("gateways", *days, *wholes, "ignore_foreign_charges", "since"))
     given: dict[str, Any] = {key: table.days(key) for key in days if key in table.content}
     given |= {key: table.whole(key, least) for key, least in wholes.items() if key in table.content}
     return CollectingRules(

@@ -1,1 +1,1 @@
-"""What leaves: the output tables."""
+"""What leaves: the output tables, spreadsheets, charges at payment gateways."""

@@ -63,7 +63,10 @@ class _Redacting(logging.Filter):
 
 
 def quiet() -> None:
-    """From now on nothing that the SDK logs shows a secret. Repeating it is harmless."""
+    """From now on nothing that the SDK logs shows a secret, and it tells nothing of this machine. Repeating it is
+    harmless.
+    """
+    stripe.enable_telemetry = False  # would make an id in the person's home, and send it with every request
     stripe.log = None
     stripe._util.STRIPE_LOG = None  # would print requests past the log
     for name in ("stripe", "urllib3.connectionpool"):

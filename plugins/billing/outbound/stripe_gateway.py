@@ -34,7 +34,8 @@ from billing.outbound.stripe_objects import Json, charge_of, dispute_of, metadat
 _List = Callable[[Any], StripeObject]
 
 _PAGE = 100  # Stripe's largest
-_WITH_ATTEMPT: dict[str, Any] = {"expand": ["data.latest_charge"]}
+_ATTEMPT: dict[str, Any] = {"expand": ["latest_charge"]}
+_ATTEMPTS: dict[str, Any] = {"expand": ["data.latest_charge"]}
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 80.0  # a charge may take its time; Stripe's SDKs wait as long
 
 
@@ -91,33 +92,23 @@ class StripeGateway:
             before = self._opened_before(wanted)
             if before is None:
                 raise
-        if before.state in (GatewayState.UNCONFIRMED, GatewayState.DECLINED):
-            return self.change(before.reference, amount_minor=wanted.amount_minor, token=wanted.token)
-        return before
+        if before.state in (GatewayState.SUCCEEDED, GatewayState.PROCESSING):
+            return before
+        return self._update(before.reference, self._wanted(wanted))
 
     def charge(self, reference: str) -> GatewayCharge:
         return self._charge(self._intent(reference))
 
     def change(self, reference: str, *, amount_minor: int, token: str) -> GatewayCharge:
         amount = to_stripe(amount_minor, self._currency(reference))
-        return self._charge(
-            self._ask(
-                lambda client: client.v1.payment_intents.update(
-                    reference, params={"amount": amount, "payment_method": token, "expand": ["latest_charge"]}
-                )
-            )
-        )
+        return self._update(reference, {"amount": amount, "payment_method": token})
 
     def confirm(self, reference: str, token: str) -> GatewayCharge:
         """One that was paid, is being paid or was cancelled before is told as it is."""
+        asked: Any = {"payment_method": token, "off_session": True, **_ATTEMPT}
         try:
             return self._charge(
-                self._ask(
-                    lambda client: client.v1.payment_intents.confirm(
-                        reference, params={"payment_method": token, "off_session": True, "expand": ["latest_charge"]}
-                    ),
-                    declines=True,
-                )
+                self._ask(lambda client: client.v1.payment_intents.confirm(reference, asked), declines=True)
             )
         except _Declined:
             pass
@@ -127,12 +118,9 @@ class StripeGateway:
         return self._as_it_is(reference)
 
     def cancel(self, reference: str) -> GatewayCharge:
+        asked: Any = _ATTEMPT
         try:
-            return self._charge(
-                self._ask(
-                    lambda client: client.v1.payment_intents.cancel(reference, params={"expand": ["latest_charge"]})
-                )
-            )
+            return self._charge(self._ask(lambda client: client.v1.payment_intents.cancel(reference, asked)))
         except GatewayRefused as refused:
             if not unexpected(refused):
                 raise
@@ -160,7 +148,7 @@ class StripeGateway:
         return [refund_of(one, self._label) for one in found]
 
     def charges_between(self, begin: datetime, end: datetime) -> Iterator[GatewayCharge]:
-        for one in self._all(lambda client: client.v1.payment_intents.list, _created(begin, end) | _WITH_ATTEMPT):
+        for one in self._all(lambda client: client.v1.payment_intents.list, _created(begin, end) | _ATTEMPTS):
             yield self._charge(one)
 
     def refunds_between(self, begin: datetime, end: datetime) -> Iterator[GatewayRefund]:
@@ -172,33 +160,36 @@ class StripeGateway:
             yield dispute_of(one)
 
     def _create(self, wanted: WantedCharge) -> GatewayCharge:
-        amount = to_stripe(wanted.amount_minor, wanted.currency)
-        kept = metadata(self._label, wanted.key, wanted.numbers)
-        return self._charge(
-            self._ask(
-                lambda client: client.v1.payment_intents.create(
-                    params={
-                        "amount": amount,
-                        "currency": wanted.currency.lower(),
-                        "customer": wanted.customer_reference,
-                        "payment_method": wanted.token,
-                        "description": wanted.description,
-                        "metadata": kept,
-                        # Nobody is there who could be sent to another page and back.
-                        "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
-                        "expand": ["latest_charge"],
-                    },
-                    options={"idempotency_key": f"carryover:{self._label}:charge:{wanted.key}"},
-                )
-            )
-        )
+        asked: Any = self._wanted(wanted) | {
+            "currency": wanted.currency.lower(),
+            "customer": wanted.customer_reference,
+            # Nobody is there who could be sent to another page and back.
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            **_ATTEMPT,
+        }
+        key = f"carryover:{self._label}:charge:{wanted.key}"
+        return self._charge(self._ask(lambda client: client.v1.payment_intents.create(asked, {"idempotency_key": key})))
+
+    def _update(self, reference: str, params: dict[str, Any]) -> GatewayCharge:
+        asked: Any = params | _ATTEMPT
+        return self._charge(self._ask(lambda client: client.v1.payment_intents.update(reference, asked)))
+
+    def _wanted(self, wanted: WantedCharge) -> dict[str, Any]:
+        """What of a charge may be another at the next attempt to open it."""
+        return {
+            "amount": to_stripe(wanted.amount_minor, wanted.currency),
+            "payment_method": wanted.token,
+            "description": wanted.description,
+            "metadata": metadata(self._label, wanted.key, wanted.numbers),
+        }
 
     def _opened_before(self, wanted: WantedCharge) -> GatewayCharge | None:
-        """The newest one of the customer under the same key that was not cancelled."""
-        of_customer = {"customer": wanted.customer_reference, **_WITH_ATTEMPT}
+        """The newest one of the customer in the currency under the same key that was not cancelled."""
+        of_customer = {"customer": wanted.customer_reference, **_ATTEMPTS}
         for one in self._all(lambda client: client.v1.payment_intents.list, of_customer):
             charge = self._charge(one)
-            if charge.key == wanted.key and charge.state is not GatewayState.CANCELLED:
+            is_same = (charge.key, charge.currency) == (wanted.key, wanted.currency)
+            if is_same and charge.state is not GatewayState.CANCELLED:
                 return charge
         return None
 
@@ -210,9 +201,8 @@ class StripeGateway:
         return charge
 
     def _intent(self, reference: str) -> Json:
-        return self._ask(
-            lambda client: client.v1.payment_intents.retrieve(reference, params={"expand": ["latest_charge"]})
-        )
+        asked: Any = _ATTEMPT
+        return self._ask(lambda client: client.v1.payment_intents.retrieve(reference, asked))
 
     def _currency(self, reference: str) -> str:
         return str(self._intent(reference)["currency"]).upper()

@@ -56,9 +56,7 @@ def metadata(home: str, key: str, numbers: tuple[str, ...] = ()) -> dict[str, st
     """What is kept with a charge or refund of ours. Raises ``GatewayRefused`` for more numbers than there is room."""
     values = _packed(numbers)
     if len(values) > _VALUES_MAX:
-        raise GatewayRefused(
-            "too_many_invoices", f"A charge cannot name {len(numbers)} invoices. Charge them in parts."
-        )
+        raise GatewayRefused("too_many_invoices", f"One charge cannot name {len(numbers)} invoices; use several.")
     named = {_NUMBERS + (f"_{n}" if n else ""): value for n, value in enumerate(values)}
     return {_HOME: home, _KEY: key, **named}
 

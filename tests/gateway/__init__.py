@@ -1,0 +1,1 @@
+"""Stripe as the tests have it, and the gateway that asks it."""
