@@ -42,6 +42,17 @@ it. It may also say where usage and reference data come from, and numbers for wh
     connection = "heads_bucket"          # an Airflow connection; without, what this machine's environment gives
     mail = "audit@example.com"           # the head also goes there, by Airflow's SMTP connection
 
+    [approval]                           # who is asked before a close issues its invoices; without it, nobody
+    when = "above"                       # or "always", or "never": where a total is above a bound, or an outlier
+    invoice_above = { EUR = 10000 }      # the total of any invoice, a bound a currency
+    close_above = { EUR = 250000 }       # the total of all of them
+    outlier_times = 50                   # an invoice of so many times its subscription's usual net is an outlier: the
+    outlier_cycles = 6                   # median of so many invoices before it,
+    outlier_floor = { EUR = 10 }         # or this where that is less (default 1)
+    approvers = ["ada"]                  # ids of users of Airflow's auth manager: nobody else may answer there
+    within_hours = 72                    # unanswered for so long, the run ends red, and the next one asks again
+    mail = "finance@example.com"         # is told that a close waits, by Airflow's SMTP connection
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -57,17 +68,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from billing.core.approval import NEVER_ASKED, Policy, When
 from billing.core.errors import UsageError
 from billing.core.instants import from_us, parse_instant_us
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LONGEST_WAIT_HOURS = 24 * 365
 _MEMORY_MB, _LEAST_MEMORY_MB = 512, 64
 _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
 
@@ -126,6 +140,19 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ApprovalSettings:
+    """When a person is asked before a close issues its invoices (``policy``), who may answer in Airflow (``approvers``:
+    empty where anyone may who may answer there at all), how long the request waits, and whom a mail tells (blank:
+    nobody).
+    """
+
+    policy: Policy
+    approvers: tuple[str, ...] = ()
+    within: timedelta = timedelta(hours=72)
+    mail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
@@ -146,6 +173,7 @@ class Settings:
     reference: ReferenceSettings | None
     lake: LakeSettings | None
     audit: AuditSettings | None
+    approval: ApprovalSettings
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -157,7 +185,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        tables = ("sources", "reference", "lake", "audit", "expectations")
+        tables = ("sources", "reference", "lake", "audit", "approval", "expectations")
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
@@ -177,6 +205,7 @@ class Settings:
             reference=_reference(file.table("reference"), sql),
             lake=_lake(file.table("lake")),
             audit=_audit(file.table("audit")),
+            approval=_approval(file.table("approval")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -313,6 +342,46 @@ def _audit(table: _Table | None) -> AuditSettings | None:
     )
 
 
+def _approval(table: _Table | None) -> ApprovalSettings:
+    if table is None:
+        return ApprovalSettings(policy=NEVER_ASKED)
+    numbers = ("outlier_times", "outlier_cycles", "within_hours")
+    bounds = ("invoice_above", "close_above", "outlier_floor")
+    table.only(("when", *bounds, *numbers, "approvers", "mail"))
+    policy = Policy(
+        when=When(table.choice("when", tuple(When), "")),
+        invoice_above=_amounts(table, "invoice_above", 0),
+        close_above=_amounts(table, "close_above", 0),
+        outlier_times=table.whole("outlier_times", 50, least=2),
+        outlier_cycles=table.whole("outlier_cycles", 6, least=1),
+        outlier_floor=_amounts(table, "outlier_floor", 1),
+    )
+    within = table.number("within_hours", 72)
+    if not 0 < within <= _LONGEST_WAIT_HOURS:
+        raise table.wrong("within_hours", f"is a number above 0 and up to {_LONGEST_WAIT_HOURS}")
+    return ApprovalSettings(
+        policy=policy,
+        approvers=table.texts("approvers"),
+        within=timedelta(hours=within),
+        mail=table.text("mail"),
+    )
+
+
+def _amounts(table: _Table, key: str, least: int) -> Mapping[str, Decimal]:
+    """Amounts of money by currency."""
+    inner = table.table(key)
+    if inner is None:
+        return MappingProxyType({})
+    found = {}
+    for currency in inner.content:
+        if not re.fullmatch("[A-Z]{3}", currency):
+            raise inner.wrong(currency, "is no currency; write its three letters, like EUR")
+        found[currency] = Decimal(str(inner.number(currency, 0)))
+        if found[currency] < least:
+            raise inner.wrong(currency, f"is an amount from {least} on")
+    return MappingProxyType(found)
+
+
 def _numbers(table: _Table | None) -> Mapping[str, float]:
     if table is None:
         return MappingProxyType({})
@@ -378,6 +447,18 @@ class _Table:
         if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
             raise self.wrong(key, "is a number; write it without quotes")
         return value
+
+    def whole(self, key: str, default: int, *, least: int) -> int:
+        value = self.number(key, default)
+        if value != int(value) or value < least:
+            raise self.wrong(key, f"is a whole number from {least} on")
+        return int(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.content.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+            raise self.wrong(key, 'is a list of texts; write it as ["a", "b"]')
+        return tuple(value)
 
     def instant(self, key: str) -> datetime | None:
         value = self.content.get(key)
