@@ -63,7 +63,8 @@ def ask(home: Home, close_no: int) -> Proposal | None:
         if this.state in (ledger.APPROVED, ledger.ISSUED):
             return None
         demand_rated(connection, this)
-        if this.state == ledger.OPEN and not this.approval and not rejected_cycles(connection, close_no):
+        asked_ever = this.approval or rejected_cycles(connection, close_no)
+        if not ledger.close_cycles(connection, close_no) or (this.state == ledger.OPEN and not asked_ever):
             return None
     found = approval_request(home, close_no)
     if not found.asked_why:
