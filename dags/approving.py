@@ -38,13 +38,13 @@ def answer_form() -> dict[str, Param]:
             "",
             type=["null", "string"],
             format="multiline",
-            title="Leave out",
+            title="Leave out, a line each: TEAM = REASON",
             description_md="Teams that are not billed now, a line each: `TEAM = REASON`. They are parked.",
         ),
         "reason": Param(
             "",
             type=["null", "string"],
-            title="Reason",
+            title="Reason to reject all, or a comment",
             description_md="Needed to reject all; kept with an approval as its comment.",
         ),
     }

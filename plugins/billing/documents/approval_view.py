@@ -63,8 +63,8 @@ def _lines(proposal: Proposal) -> Iterator[str]:
     yield f"All of it: `billing cycles approval {proposal.close_no}`. What was seen: `{proposal.sha256[:16]}`."
     yield ""
     yield (
-        "**Approve** issues the invoices, dated now, without the teams that are named below; these are parked, and the "
-        "next close rates them anew. **Reject all** issues nothing and parks every team."
+        "**Approve** issues the invoices, dated now, without the teams that are left out below; these are parked, and "
+        "the next close rates them anew. **Reject all** issues nothing and parks every team."
     )
 
 
