@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sqlalchemy import func, select, text, update
 from billing.core.approval import NEVER_ASKED, Policy, When
 from billing.core.errors import ApprovalAwaited, BillingError, DataRefused, NotFound
 from billing.core.months import Month
+from billing.steps import commit_points
 from billing.steps.approval import (
     Answered,
     answer_for,
@@ -40,7 +42,7 @@ from billing.steps.run_summary import in_words, run_summary
 from billing.steps.status import status
 from billing.store.tables import carry, closes, cycles, draws, log, parked, usage_days
 
-from .small_world import REFERENCE, Shop, instant
+from .small_world import Shop, instant
 
 LAWS = Path(__file__).parents[2] / "sql" / "checks"
 ALWAYS = NEVER_ASKED.asked()
@@ -433,7 +435,7 @@ def test_an_invoice_far_from_what_is_usual_is_asked_for(shop: Shop) -> None:
     (far,) = found.outliers
     assert (far.team_id, str(far.net), str(far.usual), str(far.times)) == ("t2", "600.00", "12.00", "50.0")
     (euros,) = found.totals
-    assert (euros.compared, str(euros.before), str(euros.change)) == (2, "21.50", "+590.50".lstrip("+"))
+    assert (euros.compared, str(euros.before), str(euros.change)) == (2, "21.50", "590.50")
     assert found.new_buyers == []
 
 
@@ -512,4 +514,65 @@ def test_nothing_changes_without_settings(shop: Shop) -> None:
     assert "approved_at" not in json.loads(manifest(shop.home, "close", "1"))["parameters"]
     with pytest.raises(BillingError, match="nobody was asked for it"):
         answered(shop, 1)
-    assert REFERENCE
+
+
+# --- killed
+
+
+class Died(BaseException):
+    """What nobody catches."""
+
+
+@pytest.fixture
+def dying_at() -> Iterator[list[str]]:
+    """Points at which work ends without a word."""
+    points: list[str] = []
+
+    def reached(point: str) -> None:
+        if point in points:
+            raise Died(point)
+
+    commit_points.listen(reached)
+    yield points
+    points.clear()
+
+
+@pytest.mark.parametrize("point", commit_points.APPROVAL)
+def test_an_answer_is_there_whole_or_not_at_all(shop: Shop, dying_at: list[str], point: str) -> None:
+    """Work ends at each point; another run goes on from what is kept."""
+    july(shop)
+    dying_at.append(point)
+    with pytest.raises((Died, ApprovalAwaited)):
+        close(shop.home, instant("08-02"), approval=ALWAYS)
+    if point != commit_points.APPROVAL_ASKED:
+        with pytest.raises(Died):
+            answered(shop, 1, t2="no")
+    dying_at.clear()
+    if point == commit_points.APPROVAL_RECORDED:
+        assert ask(shop.home, 1) is None
+        assert not answered(shop, 1, t2="no").is_new
+    else:
+        assert close_asking(shop) == 1
+        assert all(rows_of_team(shop, "t2"))
+        assert answered(shop, 1, t2="no").is_new
+    assert rows_of_team(shop, "t2") == [0, 0, 0, 0]
+    assert issue(shop.home, 1) == ("INV-2026-000001",)
+    laws_hold(shop)
+
+
+def test_two_answers_at_once_are_one(shop: Shop) -> None:
+    """Rule 6.7: whoever comes second finds the first, or is refused."""
+    july(shop)
+    close_no = close_asking(shop)
+
+    def give(number: int) -> str:
+        try:
+            return str(answered(shop, close_no, by=str(number), **({"t2": "no"} if number % 2 else {})).is_new)
+        except DataRefused:
+            return "refused"
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = sorted(pool.map(give, range(4)))
+    assert outcomes == ["False", "True", "refused", "refused"]
+    issue(shop.home, close_no)
+    laws_hold(shop)
