@@ -6,6 +6,11 @@ has cycles of its own, in the time zone of its purchase, so that some are due at
 * `pin_what_is_known` fixes the usage and reference data that this close sees. A close that was interrupted is
   finished first, with what it had pinned.
 * `rate_teams` turns usage into charged units, carry-over and draws, a group of shards a task.
+* `ask_for_approval` finds whether a person is asked first, as `[approval]` of `billing.toml` says: always, or where a
+  total is above its bound or an invoice far from what is usual. `approval` then waits, without a slot, for an answer in
+  the form under *Required Actions*; it is skipped where nobody is asked. `take_answer` writes who answered into the
+  books; teams that are left out are parked. Without an answer in time the run ends red, nothing is issued, and the next
+  run asks again. One run is active at a time, so that no other close begins meanwhile.
 * `issue_invoices` gives numbers without gap, in one transaction; a second run finds it done.
 * `check_ledger` looks for rows that break a law of the books (`sql/checks`), over the whole ledger. It ends the run red
   and names them; nobody can accept that. What was checked is under *Checks* on the run's page.
@@ -26,6 +31,7 @@ from datetime import timedelta
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from approving import ASK, DO_NOT_ASK, CloseApproval, answer_form, approval_param, question_for, take
 from observed import count, done_within, gauge, lineage
 from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant, run_name
 
@@ -48,6 +54,7 @@ DOCUMENTS_AT_ONCE = 200
             title="Groups",
             description_md="Rate in at least so many parallel tasks.",
         ),
+        "approval": approval_param(),
     },
     **COMMON,
 )
@@ -56,14 +63,18 @@ def cycle_close() -> None:
     def pin_what_is_known() -> dict[str, object]:
         from datetime import UTC, datetime
 
-        from billing.steps.close import open_close
+        from billing.steps.close import earliest_as_of, open_close
 
         context = get_current_context()
-        as_of = instant_of(context["params"]["as_of"]) or run_instant(context)
-        if as_of > datetime.now(UTC):
-            raise AirflowFailException(f"{as_of} is in the future; nothing is closed before it is over.")
-        with home_and_settings() as (home, _):
-            close_no, waiting = open_close(home, as_of)
+        given = instant_of(context["params"]["as_of"])
+        if given is not None and given > datetime.now(UTC):
+            raise AirflowFailException(f"{given} is in the future; nothing is closed before it is over.")
+        with home_and_settings() as (home, settings):
+            # A run that was due while another waited for its approval comes after what that issued.
+            as_of = given or max(run_instant(context), earliest_as_of(home) or run_instant(context))
+            policy = settings.approval.policy
+            wanted = policy.asked() if context["params"]["approval"] == ASK else policy
+            close_no, waiting = open_close(home, as_of, approval=wanted)
         awaited = [str(source) for source in waiting.awaited]
         return {
             "close_no": close_no,
@@ -88,6 +99,27 @@ def cycle_close() -> None:
         lineage(["usage", "reference"], ["ledger"])
         count("cycles.closed", cycles)
         return cycles
+
+    @task(trigger_rule=TriggerRule.NONE_FAILED)
+    def ask_for_approval(close: dict[str, object]) -> dict[str, object]:
+        from billing.steps.approval import ask
+
+        with home_and_settings() as (home, settings):
+            proposal = ask(home, int(str(close["close_no"])))
+            if proposal is None:
+                return {}
+            if get_current_context()["params"]["approval"] == DO_NOT_ASK:
+                raise AirflowFailException(
+                    f"Close {proposal.close_no} is not to be asked for, and must be: {'; '.join(proposal.asked_why)}. "
+                    "Nothing is issued; the next run asks."
+                )
+            gauge("approval.invoices", len(proposal.invoices))
+            return question_for(settings, proposal)
+
+    @task
+    def take_answer(asked: dict[str, object], answer: dict[str, object]) -> str:
+        with home_and_settings() as (home, settings):
+            return take(home, settings, asked, answer)
 
     @task(trigger_rule=TriggerRule.NONE_FAILED)
     def issue_invoices(close: dict[str, object]) -> int:
@@ -180,8 +212,11 @@ def cycle_close() -> None:
 
     close = pin_what_is_known()
     rated = rate_teams.partial(close=close).expand(shards=share_out_teams(close))
+    asked = ask_for_approval(close)
+    approval = CloseApproval(task_id="approval", asked=asked, params=answer_form())
+    answered = take_answer(asked, approval.output)
     issued = issue_invoices(close)
-    rated >> issued
+    rated >> asked >> approval >> answered >> issued
     check_ledger(close, issued)
     rendered = render_documents.expand(numbers=batches_of_documents(issued))
     rendered >> collect_payments(issued)

@@ -117,6 +117,7 @@ TAMPERED = {
     "issue_never_goes_back": "update credit_notes set issued_at_us = issued_at_us - sequence",
     "grants_are_used_or_left": "update draws set tokens_micro = tokens_micro * 1000000 where tokens_micro > 0",
     "usage_is_units_and_carry": "update carry set usage_micro = usage_micro + 1 where billing = 'rated'",
+    "issue_is_as_approved": "update closes set approved_at_us = as_of_us + 1",
     "records_are_accounted_for": "update quarantine set ending = 'accepted', ended_in = batch_no",
 }
 
@@ -172,6 +173,12 @@ BY_HAND = [
     ("usage_is_units_and_carry", "update carry set charged_units = charged_units + 1 where billing = 'rated'"),
     ("usage_is_units_and_carry", "update carry set closing_micro = closing_micro - 1 where billing = 'rated'"),
     ("usage_is_units_and_carry", "delete from ref_unit_rates"),
+    ("issue_is_as_approved", "update invoices set issued_at_us = issued_at_us + 1 where revision = 1"),
+    ("issue_is_as_approved", "update closes set issued_at_us = issued_at_us + 1"),
+    ("issue_is_as_approved", "update closes set state = 'approved'"),
+    ("issue_is_as_approved", "update carry set cycle_start_us = cycle_start_us + 1"),
+    ("issue_is_as_approved", "update draws set cycle_start_us = cycle_start_us + 1"),
+    ("issue_is_as_approved", "update usage_days set cycle_start_us = cycle_start_us + 1"),
     ("lines_match_draws", "update invoice_lines set unit_price_micro = unit_price_micro + 1"),
     (
         "lines_match_draws",

@@ -189,6 +189,9 @@ def status(context: typer.Context) -> None:
         ("log", f"{found.log_rows} rows, chain verified, head {found.log_head[:16]}"),
     ):
         typer.echo(f"{name:17} {value}")
+    if found.awaits_approval is not None:
+        said = f"close {found.awaits_approval} waits: billing cycles approval {found.awaits_approval}"
+        typer.echo(f"{'approval':17} {said}")
     for source in found.awaited:
         typer.echo(f"{'usage is missing':17} {source}")
     for run in found.overdue:

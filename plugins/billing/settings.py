@@ -58,6 +58,17 @@ it. It may also say where usage and reference data come from, and numbers for wh
     label = "acme"                       # tells its charges from others in the account (default: the gateway's name)
     minimum = { EUR = "1.00" }           # the smallest charge, where it is not the gateway's own
 
+    [approval]                           # who is asked before a close issues its invoices; without it, nobody
+    when = "above"                       # or "always", or "never": where a total is above a bound, or an outlier
+    invoice_above = { EUR = 10000 }      # the total of any invoice, a bound a currency
+    close_above = { EUR = 250000 }       # the total of all of them
+    outlier_times = 50                   # an invoice of so many times its subscription's usual net is an outlier: the
+    outlier_cycles = 6                   # median of so many invoices before it,
+    outlier_floor = { EUR = 10 }         # or this where that is less (default 1)
+    approvers = ["ada"]                  # ids of users of Airflow's auth manager: nobody else may answer there
+    within_hours = 72                    # unanswered for so long, the run ends red, and the next one asks again
+    mail = "finance@example.com"         # is told that a close waits, by Airflow's SMTP connection
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -80,6 +91,7 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from billing.core.approval import NEVER_ASKED, Policy, When
 from billing.core.collecting import CollectingRules
 from billing.core.errors import UsageError
 from billing.core.instants import from_us, parse_instant_us
@@ -89,6 +101,7 @@ from billing.core.quantity import minor_digits
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SECRET_KEY = re.compile(r"\b(sk|rk|whsec)_")
+_LONGEST_WAIT_HOURS = 24 * 365
 _MEMORY_MB, _LEAST_MEMORY_MB = 512, 64
 _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
 
@@ -171,6 +184,19 @@ class PaymentSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ApprovalSettings:
+    """When a person is asked before a close issues its invoices (``policy``), who may answer in Airflow (``approvers``:
+    empty where anyone may who may answer there at all), how long the request waits, and whom a mail tells (blank:
+    nobody).
+    """
+
+    policy: Policy
+    approvers: tuple[str, ...] = ()
+    within: timedelta = timedelta(hours=72)
+    mail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
@@ -192,6 +218,7 @@ class Settings:
     lake: LakeSettings | None
     audit: AuditSettings | None
     payments: PaymentSettings
+    approval: ApprovalSettings
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -203,7 +230,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        tables = ("sources", "reference", "lake", "audit", "payments", "expectations")
+        tables = ("sources", "reference", "lake", "audit", "payments", "approval", "expectations")
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
@@ -224,6 +251,7 @@ class Settings:
             lake=_lake(file.table("lake")),
             audit=_audit(file.table("audit")),
             payments=_payments(file.table("payments")),
+            approval=_approval(file.table("approval")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -394,23 +422,8 @@ def _gateway(name: str, table: _Table) -> GatewaySettings:
         kind="stripe",
         connection=table.text("connection"),
         label=label,
-        minimum=_amounts(table.table("minimum")),
+        minimum=_amounts(table, "minimum", 0),
     )
-
-
-def _amounts(table: _Table | None) -> Mapping[str, Decimal]:
-    """Amounts of money by currency, in no more digits than it has."""
-    if table is None:
-        return MappingProxyType({})
-    for currency in table.content:
-        digits = minor_digits(currency)
-        if not re.fullmatch("[A-Z]{3}", currency):
-            raise table.wrong(currency, "is no currency; write its three capital letters")
-        if not re.fullmatch(r"[0-9]{1,12}" + rf"(\.[0-9]{{1,{digits}}})?" * (digits > 0), table.text(currency)):
-            raise table.wrong(
-                currency, f'is an amount in quotes, with at most {digits} decimals, like "{Decimal(0):.{digits}f}"'
-            )
-    return MappingProxyType({currency: Decimal(table.text(currency)) for currency in sorted(table.content)})
 
 
 def _collecting_rules(table: _Table) -> CollectingRules:
@@ -418,12 +431,56 @@ def _collecting_rules(table: _Table) -> CollectingRules:
     wholes |= {"warn_expiry_days": 0, "answer_disputes_days": 0}
     table.only(("gateways", *days, *wholes, "ignore_foreign_charges", "since"))
     given: dict[str, Any] = {key: table.days(key) for key in days if key in table.content}
-    given |= {key: table.whole(key, least) for key, least in wholes.items() if key in table.content}
+    given |= {key: table.whole(key, least, least=least) for key, least in wholes.items() if key in table.content}
     return CollectingRules(
         **given,
         ignore_foreign_charges=table.flag("ignore_foreign_charges"),
         since=table.day("since"),
     )
+
+
+def _approval(table: _Table | None) -> ApprovalSettings:
+    if table is None:
+        return ApprovalSettings(policy=NEVER_ASKED)
+    numbers = ("outlier_times", "outlier_cycles", "within_hours")
+    bounds = ("invoice_above", "close_above", "outlier_floor")
+    table.only(("when", *bounds, *numbers, "approvers", "mail"))
+    policy = Policy(
+        when=When(table.choice("when", tuple(When), "")),
+        invoice_above=_amounts(table, "invoice_above", 0),
+        close_above=_amounts(table, "close_above", 0),
+        outlier_times=table.whole("outlier_times", 50, least=2),
+        outlier_cycles=table.whole("outlier_cycles", 6, least=1),
+        outlier_floor=_amounts(table, "outlier_floor", 1),
+    )
+    within = table.number("within_hours", 72)
+    if not 0 < within <= _LONGEST_WAIT_HOURS:
+        raise table.wrong("within_hours", f"is a number above 0 and up to {_LONGEST_WAIT_HOURS}")
+    return ApprovalSettings(
+        policy=policy,
+        approvers=table.texts("approvers"),
+        within=timedelta(hours=within),
+        mail=table.text("mail"),
+    )
+
+
+def _amounts(table: _Table, key: str, least: int) -> Mapping[str, Decimal]:
+    """Amounts of money by currency, as numbers or in quotes, in no more digits than the currency has."""
+    inner = table.table(key)
+    if inner is None:
+        return MappingProxyType({})
+    found = {}
+    for currency in sorted(inner.content):
+        if not re.fullmatch("[A-Z]{3}", currency):
+            raise inner.wrong(currency, "is no currency; write its three capital letters, like EUR")
+        given, digits = inner.content[currency], minor_digits(currency)
+        text = given if isinstance(given, str) else str(inner.number(currency, 0))
+        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]*)?", text) or round(Decimal(text), digits) != Decimal(text):
+            raise inner.wrong(currency, f"is an amount from {least} on, with at most {digits} decimals")
+        found[currency] = Decimal(text)
+        if found[currency] < least:
+            raise inner.wrong(currency, f"is an amount from {least} on, with at most {digits} decimals")
+    return MappingProxyType(found)
 
 
 def _numbers(table: _Table | None) -> Mapping[str, float]:
@@ -492,8 +549,8 @@ class _Table:
             raise self.wrong(key, "is a number; write it without quotes")
         return value
 
-    def whole(self, key: str, least: int) -> int:
-        value = self.number(key, least)
+    def whole(self, key: str, default: int, *, least: int) -> int:
+        value = self.number(key, default)
         if value != int(value) or value < least:
             raise self.wrong(key, f"is a whole number from {least} on")
         return int(value)
@@ -516,6 +573,12 @@ class _Table:
         if value is not None and (not isinstance(value, date) or isinstance(value, datetime)):
             raise self.wrong(key, "is a date; write it without quotes, like 2026-08-01")
         return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.content.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+            raise self.wrong(key, 'is a list of texts; write it as ["a", "b"]')
+        return tuple(value)
 
     def instant(self, key: str) -> datetime | None:
         value = self.content.get(key)

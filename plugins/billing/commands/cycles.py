@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from billing.commands.approval import cycles_approval, cycles_approve, cycles_reject, show_proposal
 from billing.commands.summary import cycles_summary
 from billing.commands.terminal import errors, opened_home, parse_instant, progress_shown, show_table
-from billing.core.errors import UsageError
+from billing.core.errors import ApprovalAwaited, UsageError
 from billing.core.instants import format_instant, format_us
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ PARKED_STATUS = 3
 
 cycles_app = typer.Typer(help="Billing cycles.", no_args_is_help=True)
 cycles_app.command("summary")(cycles_summary)
+cycles_app.command("approval")(cycles_approval)
+cycles_app.command("approve")(cycles_approve)
+cycles_app.command("reject")(cycles_reject)
 
 
 @cycles_app.command("close")
@@ -32,8 +36,15 @@ def cycles_close(
     documents: Annotated[
         bool, typer.Option("--documents/--no-documents", help="Render the invoices' documents too.")
     ] = True,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Ask for approval before anything is issued, whatever the settings say.")
+    ] = False,
 ) -> None:
-    """Close every cycle that is due, rate it, issue its invoices; name what is missing or parked."""
+    """Close every cycle that is due, rate it, issue its invoices; name what is missing or parked.
+
+    Where approval is asked for, it stops before anything is issued, shows what would be, and ends with status 4.
+    """
+    from billing.steps.approval import approval_request
     from billing.steps.close import close
     from billing.steps.ledger_checks import check_ledger
     from billing.steps.render import render, unrendered
@@ -41,7 +52,12 @@ def cycles_close(
     if as_of > datetime.now(UTC):
         raise UsageError(f"{format_instant(as_of)} is in the future: nothing is closed before it is over (rule 6.3).")
     with opened_home(context) as (home, settings), progress_shown() as progress:
-        done = close(home, as_of, progress=progress)
+        policy = settings.approval.policy
+        try:
+            done = close(home, as_of, approval=policy.asked() if ask else policy, progress=progress)
+        except ApprovalAwaited as awaited:
+            show_proposal(approval_request(home, awaited.close_no))
+            raise
         failed = (
             render(home, unrendered(home), settings.templates, progress, theme=settings.theme).failed
             if documents

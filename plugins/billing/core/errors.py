@@ -57,6 +57,20 @@ class UsageError(BillingError):
     exit_status = 2
 
 
+class ApprovalAwaited(BillingError):
+    """A close is rated and waits for a person: nothing of it is issued before it is approved (rule 6.7)."""
+
+    exit_status = 4
+
+    def __init__(self, close_no: int, why: Sequence[str]) -> None:
+        self.close_no = close_no
+        super().__init__(
+            f"Close {close_no} is rated and waits for approval ({'; '.join(why)}): nothing of it is issued. See it by "
+            f"`billing cycles approval {close_no}`, then `billing cycles approve {close_no}` or "
+            f"`billing cycles reject {close_no} --reason ...`."
+        )
+
+
 class QuantityOverflow(BillingError):
     """An exact integer would leave the 64 bits it is kept in; the caller parks the team (rule 3.8)."""
 

@@ -43,6 +43,7 @@ class ParkedReason(StrEnum):
     BOUND_EXCEEDED = "bound_exceeded"
     MISSING_PARTICULARS = "missing_particulars"
     INVALID_INVOICE = "invalid_invoice"
+    REJECTED = "rejected"  # by a person, at approval (rule 6.7)
 
 
 class InvoiceType(StrEnum):

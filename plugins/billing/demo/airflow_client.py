@@ -94,12 +94,27 @@ class AirflowClient:
         answer = self.request("GET", path, params={"map_index": found["map_index"], "full_content": True})
         return "\n".join(_log_line(event) for event in answer["content"])
 
-    def answer(self, dag_id: str, run_id: str, task_id: str, option: str, user: str | None = None) -> None:
-        """Answer an approval task with one of its options, as a user; not faster than a person could."""
-        path = f"{_run_path(dag_id, run_id)}/taskInstances/{_quoted(task_id)}/-1/hitlDetails"
-        asked_at = datetime.fromisoformat(self.request("GET", path)["created_at"])
+    def question(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """What an approval task asks: its subject, body, options, form and assigned users, and the answer so far."""
+        found: dict[str, Any] = self.request("GET", _question_path(dag_id, run_id, task_id))
+        return found
+
+    def answer(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        option: str,
+        user: str | None = None,
+        form: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Answer an approval task with one of its options, and what is written into its form, as a user; not faster
+        than a person could.
+        """
+        asked_at = datetime.fromisoformat(self.question(dag_id, run_id, task_id)["created_at"])
         time.sleep(max(0.0, _ANSWER_AFTER_S - (datetime.now(UTC) - asked_at).total_seconds()))
-        self.request("PATCH", path, user, json={"chosen_options": [option]})
+        body = {"chosen_options": [option], "params_input": dict(form or {})}
+        self.request("PATCH", _question_path(dag_id, run_id, task_id), user, json=body)
 
     def import_errors(self, since: datetime | None = None) -> dict[str, str]:
         """DAG files that cannot be imported, as seen since then or ever: file name -> traceback."""
@@ -172,6 +187,10 @@ class AirflowClient:
 
 def _run_path(dag_id: str, run_id: str) -> str:
     return f"dags/{_quoted(dag_id)}/dagRuns/{_quoted(run_id)}"
+
+
+def _question_path(dag_id: str, run_id: str, task_id: str) -> str:
+    return f"{_run_path(dag_id, run_id)}/taskInstances/{_quoted(task_id)}/-1/hitlDetails"
 
 
 def _quoted(text: str) -> str:

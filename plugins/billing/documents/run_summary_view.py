@@ -140,6 +140,7 @@ def _reason_name(reason: ParkedReason, texts: Texts) -> str:
         ParkedReason.BOUND_EXCEEDED: texts("bound exceeded"),
         ParkedReason.MISSING_PARTICULARS: texts("missing particulars"),
         ParkedReason.INVALID_INVOICE: texts("invalid invoice"),
+        ParkedReason.REJECTED: texts("rejected"),
     }
     return names[reason]
 

@@ -8,15 +8,16 @@ run of the same close finds its work done.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from sqlalchemy import Connection, select
 
 from billing.core import checks
+from billing.core.approval import NEVER_ASKED, Policy, When
 from billing.core.cycles import CycleSpan, cycles_from, first_start_us
-from billing.core.errors import DataRefused, Finding
+from billing.core.errors import ApprovalAwaited, DataRefused, Finding
 from billing.core.frames import rows
 from billing.core.instants import day_number, format_us, from_us, to_us
 from billing.core.invoicing import Buyers, DraftInvoice, draft_invoices, in_issue_order, issue_date
@@ -29,6 +30,7 @@ from billing.core.sums import UnbilledUsage
 from billing.core.terms import Terms, subscriptions_of
 from billing.core.zones import TZDATA_VERSION
 from billing.steps import commit_points
+from billing.steps.approval import ask, demand_answered, demand_rated
 from billing.steps.awaited import Awaited, awaited
 from billing.steps.collector import collector_paused
 from billing.steps.e_invoices import not_valid
@@ -80,17 +82,22 @@ def close(
     *,
     assume_complete: bool = False,
     e_invoices: bool = True,
+    approval: Policy = NEVER_ASKED,
     progress: Progress = silent,
 ) -> CloseSummary:
-    """Close every cycle that is due at ``as_of``, in this process. For ``e_invoices`` see ``rate_shards``."""
+    """Close every cycle that is due at ``as_of``, in this process. For ``e_invoices`` see ``rate_shards``, for
+    ``approval`` see ``open_close``. Raises ``ApprovalAwaited`` where a person is asked.
+    """
     waiting = None
     while True:
-        close_no, waiting = open_close(home, as_of, assume_complete=assume_complete)
+        close_no, waiting = open_close(home, as_of, assume_complete=assume_complete, approval=approval)
         pending = pending_shards(home, close_no)
         for done, group in enumerate(pending):
             progress("rating shards", done, len(pending))
             rate_shards(home, close_no, group, e_invoices=e_invoices)
         progress("rating shards", len(pending), len(pending))
+        if (proposal := ask(home, close_no)) is not None:
+            raise ApprovalAwaited(close_no, proposal.asked_why)
         issue(home, close_no)
         summary = summarise(home, close_no, waiting)
         with home.database.read() as connection:
@@ -99,16 +106,22 @@ def close(
 
 
 @collector_paused()
-def open_close(home: Home, as_of: datetime, *, assume_complete: bool = False) -> tuple[int, Waiting]:
+def open_close(
+    home: Home, as_of: datetime, *, assume_complete: bool = False, approval: Policy = NEVER_ASKED
+) -> tuple[int, Waiting]:
     """Pin what is known now, under the lock that gives numbers out; or find the close that was interrupted.
 
-    ``assume_complete`` takes usage to be complete through ``as_of`` (scenarios). Raises ``DataRefused`` for an
-    ``as_of`` before the last close.
+    ``assume_complete`` takes usage to be complete through ``as_of`` (scenarios). ``approval`` says when a person is
+    asked before anything is issued; it is kept with the close, and counts for it whatever is set later. Only one that
+    always asks also counts for a close that was interrupted. Raises ``DataRefused`` for an ``as_of`` before the last
+    close.
     """
     as_of_us = to_us(as_of)
     with home.database.exclusive("books") as connection:
         last = ledger.last_close(connection)
         if last and last.state != ledger.ISSUED:
+            if last.state == ledger.OPEN and approval.when is When.ALWAYS:
+                ledger.ask_always(connection, last.close_no, approval.to_json())
             return last.close_no, _waiting(home, connection, last)
         if last and as_of_us < last.as_of_us:
             raise DataRefused(
@@ -116,7 +129,8 @@ def open_close(home: Home, as_of: datetime, *, assume_complete: bool = False) ->
                 "give that instant or a later one."
             )
         demand_lake(home, connection)
-        new = _new_close(connection, last, as_of_us, assume_complete)
+        asked = "" if approval.when is When.NEVER else approval.to_json()
+        new = replace(_new_close(connection, last, as_of_us, assume_complete), approval=asked)
         _demand_issuable(home, connection, new)
         values = {"tzdata": TZDATA_VERSION, "version": version("carryover"), "opened_at_us": to_us(datetime.now(UTC))}
         fields = {name: getattr(new, name) for name in Close.__slots__}
@@ -124,6 +138,15 @@ def open_close(home: Home, as_of: datetime, *, assume_complete: bool = False) ->
         waiting = _waiting(home, connection, new)
     commit_points.reached(commit_points.CLOSE_OPENED)
     return new.close_no, waiting
+
+
+def earliest_as_of(home: Home) -> datetime | None:
+    """The first instant that a close can be as of: when an invoice was last issued (rule 6.3). A close that waited for
+    its approval may have issued after the next one was due.
+    """
+    with home.database.read() as connection:
+        issued_us = last_invoice_us(connection)
+    return None if issued_us is None else from_us(issued_us)
 
 
 def _demand_issuable(home: Home, connection: Connection, new: Close) -> None:
@@ -301,15 +324,11 @@ class _Work:
 @collector_paused()
 def issue(home: Home, close_no: int) -> tuple[str, ...]:
     """Give the close's invoices their numbers, in order, and close its cycles (rule 6.3). Once: a second call finds it
-    done.
+    done. Raises ``ApprovalAwaited`` where a person is asked first and has not answered (rule 6.7).
     """
     with home.database.read() as connection:
         this = ledger.read_close(connection, close_no)
-        missing = set(range(this.shards)) - ledger.rated_shards(connection, close_no)
-    if missing:
-        raise DataRefused(
-            f"Close {close_no} cannot issue yet: shards {sorted(missing)} are not rated. Run the close again."
-        )
+        demand_rated(connection, this)
     commit_points.reached(commit_points.CLOSE_RATED)
     reference = reference_at(home, this.pinned_load)
     with home.database.exclusive("books") as connection:
@@ -324,19 +343,20 @@ def issue(home: Home, close_no: int) -> tuple[str, ...]:
 
 
 def _issue(connection: Connection, this: Close, reference: Reference) -> None:
-    as_of = from_us(this.as_of_us)
+    issued_at = from_us(this.issue_us)
     cycles = ledger.close_cycles(connection, this.close_no)
     numbers: list[str] = []
     if cycles:
         seller = reference["seller"].iloc[0]
-        day = issue_date(as_of, seller["time_zone"])
-        demand_open(connection, day_number(day))
+        day = issue_date(issued_at, seller["time_zone"])
         paid = ledger.close_draws(connection, this.close_no, Kind.PAYG)
         drafts, troubles = draft_invoices(paid, cycles, Buyers.from_reference(reference, decided=True))
         checks.demand([Finding(file="invoices", message=f"{t.team_id}: {t.reason} after rating") for t in troubles])
-        new = [NewInvoice(draft=draft, issued_at=as_of, issue_date=day) for draft in in_issue_order(drafts)]
+        demand_answered(connection, this, cycles, drafts, reference)
+        demand_open(connection, day_number(day))
+        new = [NewInvoice(draft=draft, issued_at=issued_at, issue_date=day) for draft in in_issue_order(drafts)]
         numbers = write_invoices(connection, this, seller["invoice_prefix"], new)
-    ledger.turn(connection, this.close_no, ledger.ISSUED, issued_at_us=this.as_of_us)
+    ledger.turn(connection, this.close_no, ledger.ISSUED, issued_at_us=this.issue_us)
     payload = {
         "by": origin(),
         "close_no": this.close_no,

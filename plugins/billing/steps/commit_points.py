@@ -18,6 +18,9 @@ CLOSE_OPENED: Final = "close: opened and pinned"
 CLOSE_SHARDS_RATED: Final = "close: shards rated"
 CLOSE_RATED: Final = "close: all rated"
 CLOSE_ISSUED: Final = "close: invoices issued"
+APPROVAL_ASKED: Final = "approval: asked for"
+APPROVAL_WRITTEN: Final = "approval: answer written"
+APPROVAL_RECORDED: Final = "approval: answer recorded"
 RENDER_WRITTEN: Final = "render: document written"
 RENDER_RECORDED: Final = "render: document recorded"
 CREDIT_NOTE_WRITTEN: Final = "credit: note written"
@@ -39,6 +42,9 @@ COLLECT_REFUND_RECORDED: Final = "collect: refund recorded"
 
 BY_HAND: Final = (CREDIT_NOTE_WRITTEN, CREDIT_NOTE_ISSUED, REISSUE_WRITTEN, REISSUE_ISSUED)
 """What a person does to an issued invoice (rule 6.4)."""
+
+APPROVAL: Final = (APPROVAL_ASKED, APPROVAL_WRITTEN, APPROVAL_RECORDED)
+"""What a close goes through that a person is asked for (rule 6.7)."""
 
 UPKEEP: Final = (UPKEEP_PARTITION, UPKEEP_CHECKPOINT, UPKEEP_VACUUMED)
 """What changes no number."""

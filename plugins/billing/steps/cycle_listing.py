@@ -22,7 +22,8 @@ RUNNING = "running"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListedCycle:
     """A cycle: half-open instants, the local dates of its first and last instants, its state (``issued`` is closed,
-    ``running``, or ``parked: REASON``), and the version of the time zone data that bounds it.
+    ``rated`` or ``approved`` by a close that has not issued yet, ``running``, or ``parked: REASON``), and the version
+    of the time zone data that bounds it.
     """
 
     team_id: str
@@ -43,9 +44,12 @@ def list_cycles(home: Home, team_id: str | None = None) -> list[ListedCycle]:
         last = last_closed(connection)
         reasons = {row.team_id: row.reason for row in connection.execute(select(parked))}
         found = list(_closed(connection))
+        pending = select(cycles.c.team_id, cycles.c.cycle_start_us, cycles.c.state).where(cycles.c.state != ISSUED)
+        states = {(row.team_id, row.cycle_start_us): row.state for row in connection.execute(pending)}
     for team, mine in held.items():
         span = cycle_from(mine, last[team].end_us if team in last else first_start_us(mine))
         state = f"parked: {reasons[team]}" if team in reasons else RUNNING
+        state = states.get((team, span.start_us), state)
         found.append(_listed(team, span, state, TZDATA_VERSION))
     return sorted((c for c in found if team_id in (None, c.team_id)), key=lambda c: (c.team_id, c.start))
 

@@ -23,7 +23,7 @@ from billing.steps.reference import reference_at
 from billing.steps.register import ALL_TAXES, read_register
 from billing.store import log
 from billing.store.home import Home
-from billing.store.ledger import ISSUED, last_close
+from billing.store.ledger import ISSUED, RATED, last_close
 from billing.store.period_locks import locked_through, write_lock
 from billing.store.tables import credit_notes, invoices, period_locks
 
@@ -112,12 +112,14 @@ def _demand_in_order(connection: Connection, month: Month, through: int | None) 
 
 
 def _demand_no_close(home: Home, connection: Connection, month: Month) -> None:
-    """A pinned close issues with the date of its ``as_of``, in the zone of the seller that it had pinned."""
+    """A pinned close issues with the date of its ``as_of``, or of its approval, in the zone of the seller that it had
+    pinned. One that waits for its approval issues later than now.
+    """
     last = last_close(connection)
-    if last is None or last.state == ISSUED or not last.pinned_load:
+    if last is None or last.state in (RATED, ISSUED) or not last.pinned_load:
         return
     zone = str(reference_at(home, last.pinned_load)["seller"]["time_zone"].iloc[0])
-    if local_date(zone, last.as_of_us) > month.last_day:
+    if local_date(zone, last.issue_us) > month.last_day:
         return
     raise DataRefused(
         f"Close {last.close_no} as of {format_us(last.as_of_us)} is pinned and not issued, and its invoices are "

@@ -90,9 +90,11 @@ def _issue(now: Issuing, number: str) -> tuple[str, DraftInvoice]:
 
 
 def _demand_all_closes_issued(connection: Connection) -> None:
-    """An open close issues at its own instant, which lies before this one; numbers follow time (rule 6.3)."""
+    """An open close issues at its own instant, which lies before this one; numbers follow time (rule 6.3). One that
+    waits for its approval issues at that, which is later.
+    """
     last = ledger.last_close(connection)
-    if last is not None and last.state != ledger.ISSUED:
+    if last is not None and last.state not in (ledger.RATED, ledger.ISSUED):
         raise DataRefused(
             f"Close {last.close_no} has not issued its invoices yet, and the issue instant never goes back (rule 6.3): "
             "finish it, then issue this one."

@@ -25,7 +25,10 @@ _EVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """A home at a glance. Instants are written as in the data contract; blank where there is none yet."""
+    """A home at a glance. Instants are written as in the data contract; blank where there is none yet.
+
+    ``awaits_approval`` is the number of a close that waits for a person.
+    """
 
     reference_load: int
     batches: int
@@ -37,6 +40,7 @@ class Status:
     quarantined: Mapping[str, int]
     last_close: str
     last_close_state: str
+    awaits_approval: int | None
     tzdata: str
     last_close_tzdata: str
     closed_cycles: int
@@ -69,6 +73,7 @@ def status(home: Home) -> Status:
             quarantined=_quarantined(connection),
             last_close=format_us(last.as_of_us) if last else "",
             last_close_state=last.state if last else "",
+            awaits_approval=last.close_no if last and last.state == ledger.RATED else None,
             tzdata=TZDATA_VERSION,
             last_close_tzdata=_tzdata_of(connection, last.close_no) if last else "",
             closed_cycles=_count(connection, cycles, cycles.c.state == ledger.ISSUED),

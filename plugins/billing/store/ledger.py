@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,13 @@ from billing.core.rating import Rated
 from billing.core.spans import Opening, Used
 from billing.core.streams import TeamPlan
 from billing.store.database import insert_columns, insert_rows
+from billing.store.shards import shard_of
 from billing.store.tables import carry, close_shards, closes, cycles, draws, parked, usage_days
 
-OPEN, RATED, ISSUED = "open", "rated", "issued"
-"""A close is open until all its shards are rated, rated until its invoices are issued; so are its cycles (rule 6.7)."""
+OPEN, RATED, APPROVED, ISSUED = "open", "rated", "approved", "issued"
+"""A cycle is rated once its close has pinned and rated it, approved where that was asked for, and closed once it is
+issued. Its close is open until it is issued, or rated from when it asks for approval on (rule 6.7).
+"""
 
 
 _CLOSED_DRAW = and_(
@@ -43,6 +46,13 @@ class Close:
     pinned_batch: int
     pinned_load: int
     shards: int
+    approval: str = ""
+    approved_at_us: int | None = None
+
+    @property
+    def issue_us(self) -> int:
+        """The issue instant: the approval's where it was approved, else ``as_of`` (rule 6.3)."""
+        return self.as_of_us if self.approved_at_us is None else self.approved_at_us
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,18 +165,18 @@ def write_parked(
 ) -> None:
     """Replace what is said of the teams of these shards: those that are not parked at this close are taken out."""
     connection.execute(delete(parked).where(parked.c.shard.in_(shards)))
-    rows = [
-        {
-            "team_id": p.team_id,
-            "cycle_start_us": p.cycle_start_us,
-            "reason": p.reason.value,
-            "detail": p.detail,
-            "close_no": close.close_no,
-            "shard": shard_by_team[p.team_id],
-        }
-        for p in now_parked
-    ]
-    insert_rows(connection, parked, rows)
+    insert_rows(connection, parked, [_parked_row(p, close.close_no, shard_by_team[p.team_id]) for p in now_parked])
+
+
+def _parked_row(team: Parked, close_no: int, shard: int) -> dict[str, object]:
+    return {
+        "team_id": team.team_id,
+        "cycle_start_us": team.cycle_start_us,
+        "reason": team.reason.value,
+        "detail": team.detail,
+        "close_no": close_no,
+        "shard": shard,
+    }
 
 
 def finish_shards(connection: Connection, close_no: int, rows: Sequence[Mapping[str, int]]) -> None:
@@ -179,10 +189,39 @@ def open_close(connection: Connection, values: Mapping[str, object]) -> None:
     connection.execute(insert(closes).values(**values))
 
 
+def ask_always(connection: Connection, close_no: int, approval: str) -> None:
+    """Have a close that was interrupted ask for approval: its settings gave way to those of a person."""
+    connection.execute(update(closes).where(closes.c.close_no == close_no).values(approval=approval))
+
+
 def turn(connection: Connection, close_no: int, state: str, **values: object) -> None:
     """Move a close and its cycles to the next state."""
     connection.execute(update(closes).where(closes.c.close_no == close_no).values(state=state, **values))
     connection.execute(update(cycles).where(cycles.c.close_no == close_no).values(state=state))
+
+
+def discard(connection: Connection, close_no: int, team_ids: Iterable[str]) -> None:
+    """Take back what a close has rated of teams and not issued, as if it had not (rule 6.7)."""
+    of_close = cycles.c.close_no == close_no
+    for some in _in_parts(team_ids):
+        for table in (carry, draws, usage_days):
+            same = and_(cycles.c.team_id == table.c.team_id, cycles.c.cycle_start_us == table.c.cycle_start_us)
+            rated = select(cycles.c.team_id).where(same, of_close).exists()
+            connection.execute(delete(table).where(table.c.team_id.in_(some), rated))
+        connection.execute(delete(cycles).where(cycles.c.team_id.in_(some), of_close))
+
+
+def park_rejected(connection: Connection, close_no: int, rejected: Sequence[Parked]) -> None:
+    """Park teams beside those that are parked; what is said of these gives way."""
+    for some in _in_parts(team.team_id for team in rejected):
+        connection.execute(delete(parked).where(parked.c.team_id.in_(some)))
+    insert_rows(connection, parked, [_parked_row(p, close_no, shard_of(p.team_id)) for p in rejected])
+
+
+def _in_parts(names: Iterable[str]) -> Iterator[list[str]]:
+    ordered = sorted(names)
+    for low in range(0, len(ordered), _NAMED_AT_ONCE):
+        yield ordered[low : low + _NAMED_AT_ONCE]
 
 
 def close_cycles(connection: Connection, close_no: int) -> dict[tuple[str, int], CycleSpan]:
@@ -242,8 +281,7 @@ def _grants_used(connection: Connection, where: ColumnElement[bool]) -> dict[str
 
 
 def _close(row: Row[tuple[object, ...]]) -> Close:
-    fields = ("close_no", "state", "as_of_us", "due_through_us", "pinned_batch", "pinned_load", "shards")
-    return Close(**{name: getattr(row, name) for name in fields})
+    return Close(**{name: getattr(row, name) for name in Close.__slots__})
 
 
 def draw_columns(drawn: pd.DataFrame) -> dict[str, list[object]]:

@@ -246,7 +246,39 @@ closes = Table(
     _text("version"),
     _whole("opened_at_us"),
     Column("issued_at_us", BigInteger),
+    _text("approval", server_default=""),
+    Column("approved_at_us", BigInteger),
 )
+"""``approval`` is JSON of when approval is asked for (``core.approval.Policy``), as it was when the close was opened;
+blank where never. ``approved_at_us`` is the issue instant of a close that was approved (rule 6.3).
+"""
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("close_no", BigInteger, ForeignKey("closes.close_no"), primary_key=True, autoincrement=False),
+    _whole("approved_at_us"),
+    _text("approved_by"),
+    _text("asked_why"),
+    _text("seen_sha256"),
+    _text("comment"),
+)
+"""Answers, one a close that was asked for: who, when, and the hash of what was seen (``core.approval.Proposal``).
+``asked_why`` is a JSON list of texts.
+"""
+
+rejections = Table(
+    "rejections",
+    metadata,
+    Column("close_no", BigInteger, ForeignKey("approvals.close_no"), primary_key=True, autoincrement=False),
+    _text("team_id", primary_key=True, index=True),
+    _whole("cycle_start_us"),
+    _whole("cycle_end_us"),
+    _text("reason"),
+)
+"""Teams that an answer left out, from the first of their cycles that the close had rated to the last: what was rated of
+them is discarded (rule 6.7).
+"""
 
 close_shards = Table(
     "close_shards",

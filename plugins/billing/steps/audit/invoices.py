@@ -129,7 +129,7 @@ def _numbered(row: Row[Any]) -> tuple[str, int, str]:
 
 def _written(this: Close, reference: Reference, draft: DraftInvoice, row: Row[Any]) -> dict[str, object]:
     """The invoice as it would be written now, under the number that it has."""
-    issued_us = this.as_of_us if row.revision == 1 else row.issued_at_us
+    issued_us = this.issue_us if row.revision == 1 else row.issued_at_us
     issued_at = from_us(issued_us)
     day = issue_date(issued_at, reference["seller"].iloc[0]["time_zone"])
     new = NewInvoice(draft=draft, issued_at=issued_at, issue_date=day, revision=row.revision, replaces=row.replaces)

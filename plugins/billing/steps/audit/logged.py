@@ -23,6 +23,7 @@ from billing.store.ledger import ISSUED
 from billing.store.log import canonical
 from billing.store.payments import event_name, logged, logged_event, read_charges, read_events
 from billing.store.tables import (
+    approvals,
     batch_files,
     batches,
     closes,
@@ -33,18 +34,20 @@ from billing.store.tables import (
     log,
     quarantine,
     reference_loads,
+    rejections,
 )
 
 Facts: TypeAlias = Iterator[tuple[str, str]]
 """What things are called, each with what is said of it, as canonical JSON."""
 
+_APPROVAL = ("approved_at", "approved_by", "asked_why", "seen_sha256", "comment")
 _DOCUMENT = ("number", "kind", "sha256", "bundle")
 
 
 def disagreements(connection: Connection) -> list[str]:
-    """Loads, batches with their files, closes with their invoices, credit notes, corrected invoices, documents, charges
-    and payment events of which the log says another thing than the rows, or that only one of them knows. In the order
-    of their names.
+    """Loads, batches with their files, closes with their approvals and invoices, credit notes, corrected invoices,
+    documents, charges and payment events of which the log says another thing than the rows, or that only one of them
+    knows. In the order of their names.
 
     Held at once are names and hashes; what is said in full, of what differs.
     """
@@ -112,7 +115,7 @@ def _rows(connection: Connection, *kinds: str) -> Iterator[tuple[str, dict[str, 
 def _said(connection: Connection) -> Facts:
     """What the log says."""
     for kind, payload in _rows(
-        connection, "reference", "batch", "close", "credit_note", "reissue", "document", "payment"
+        connection, "reference", "batch", "close", "approval", "credit_note", "reissue", "document", "payment"
     ):
         for name, value in _said_of(kind, payload).items():
             yield f"{kind} {name}", canonical(value)
@@ -144,6 +147,9 @@ def _said_of(kind: str, payload: Mapping[str, Any]) -> dict[str, object]:
             return {
                 str(payload.get("close_no")): given(*("as_of", "pinned_batch", "pinned_load", "cycles", "invoices"))
             }
+        case "approval":
+            rejected = {team_id: one["reason"] for team_id, one in (payload.get("rejected") or {}).items()}
+            return {str(payload.get("close_no")): [*given(*_APPROVAL), rejected]}
         case "credit_note":
             return {str(payload.get("number")): given("invoice", "reason", "net", "tax", "total", "currency")}
         case "reissue":
@@ -158,7 +164,9 @@ def _kept(connection: Connection) -> Facts:
     """What the rows say."""
     for load in connection.execute(select(reference_loads.c.load_no, reference_loads.c.files)):
         yield f"reference {load.load_no}", canonical(json.loads(load.files))
-    for name, value in (_batches(connection) | _closes(connection) | _by_hand(connection)).items():
+    for name, value in (
+        _batches(connection) | _closes(connection) | _approvals(connection) | _by_hand(connection)
+    ).items():
         yield name, canonical(value)
     for row in connection.execute(select(*(documents.c[name] for name in _DOCUMENT))):
         yield f"document {row.number} {row.kind}", canonical(list(row))
@@ -198,6 +206,19 @@ def _closes(connection: Connection) -> dict[str, object]:
             *(counts.get(row.close_no, 0), numbers.get(row.close_no, [])),
         ]
         for row in connection.execute(select(closes).where(closes.c.state == ISSUED))
+    }
+
+
+def _approvals(connection: Connection) -> dict[str, object]:
+    rejected: dict[int, dict[str, str]] = {}
+    for row in connection.execute(select(rejections)):
+        rejected.setdefault(row.close_no, {})[row.team_id] = row.reason
+    return {
+        f"approval {row.close_no}": [
+            *(format_us(row.approved_at_us), row.approved_by, json.loads(row.asked_why), row.seen_sha256, row.comment),
+            rejected.get(row.close_no, {}),
+        ]
+        for row in connection.execute(select(approvals))
     }
 
 

@@ -22,6 +22,7 @@ from billing.core.instants import format_us
 from billing.core.quantity import format_micro
 from billing.documents.e_invoice.syntaxes import Syntax
 from billing.outbound.whole_files import write_whole
+from billing.store.approvals import read_answer
 from billing.store.documents import PDF
 from billing.store.home import Home
 from billing.store.invoices import from_minor
@@ -183,7 +184,10 @@ def _load_files(connection: Connection, number: int) -> Fields:
 def _close(home: Home, connection: Connection, number: int) -> Fields:
     row = _one(connection, closes, closes.c.close_no == number)
     before = connection.execute(select(func.max(closes.c.pinned_batch)).where(closes.c.close_no < number)).scalar() or 0
-    parameters = {name: format_us(getattr(row, f"{name}_us")) for name in ("as_of", "opened_at", "issued_at")}
+    parameters: Fields = {name: format_us(getattr(row, f"{name}_us")) for name in ("as_of", "opened_at", "issued_at")}
+    if (answer := read_answer(connection, number)) is not None:
+        parameters |= {"approved_at": format_us(row.approved_at_us), "approved_by": answer.approved_by}
+        parameters |= {"seen_sha256": answer.seen_sha256, "rejected": dict(answer.rejected)}
     inputs = {
         "pinned_batch": row.pinned_batch,
         "new_batches": _taken(connection, before, row.pinned_batch),
