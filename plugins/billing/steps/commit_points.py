@@ -27,12 +27,20 @@ REISSUE_ISSUED: Final = "reissue: invoice issued"
 UPKEEP_PARTITION: Final = "upkeep: a partition put together"
 UPKEEP_CHECKPOINT: Final = "upkeep: checkpoint written"
 UPKEEP_VACUUMED: Final = "upkeep: old files deleted"
+MAIL_CLAIMED: Final = "mail: claimed"
+MAIL_ANSWERED: Final = "mail: answered by the server"
+MAIL_RECORDED: Final = "mail: recorded"
+FILE_WRITTEN: Final = "files: copy written"
+FILE_RECORDED: Final = "files: copy recorded"
 
 BY_HAND: Final = (CREDIT_NOTE_WRITTEN, CREDIT_NOTE_ISSUED, REISSUE_WRITTEN, REISSUE_ISSUED)
 """What a person does to an issued invoice (rule 6.4)."""
 
 UPKEEP: Final = (UPKEEP_PARTITION, UPKEEP_CHECKPOINT, UPKEEP_VACUUMED)
 """What changes no number."""
+
+DELIVERY: Final = (MAIL_CLAIMED, MAIL_ANSWERED, MAIL_RECORDED, FILE_WRITTEN, FILE_RECORDED)
+"""What leaves for inboxes and other folders."""
 
 ALL: Final = (
     INGEST_ARCHIVED,
