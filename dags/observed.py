@@ -13,6 +13,10 @@ billing.cycles.parked              a gauge: teams parked now
 billing.cycles.waiting             a gauge: cycles that are over and wait for usage
 billing.invoices.issued            invoices issued
 billing.documents.rendered         documents rendered
+billing.mails.sent                 mails sent
+billing.mails.put_off              tries of mails that surely failed and are repeated later
+billing.mails.STATE                a gauge: mails that wait for a person (``failed``, ``unknown``, ``undeliverable``)
+billing.files.placed               copies of documents made
 billing.audit.compared             values of closed cycles compared with those of a rerun
 billing.audit.different            of these, different in substance
 billing.lake.files                 a gauge: data files of the usage table

@@ -8,6 +8,7 @@ This module is what ``intake/sources/opening.py`` calls a resolver. No password 
 from __future__ import annotations
 
 import smtplib
+import ssl
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -136,6 +137,11 @@ def smtp(conn_id: str) -> smtplib.SMTP:
         raise UsageError(
             f"The mail server of the connection {conn_id!r} refuses its log-in ({error.smtp_code}): see to login and "
             "password there."
+        ) from None
+    except ssl.SSLError as error:  # also a ValueError, where a certificate is not trusted
+        raise SourceUnavailable(
+            f"The mail server of the connection {conn_id!r} cannot be trusted ({type(error).__name__}): see that its "
+            "certificate is one that this machine trusts, for the host that the connection names."
         ) from None
     except (smtplib.SMTPNotSupportedError, RuntimeError, ValueError) as error:
         raise UsageError(

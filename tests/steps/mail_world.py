@@ -20,6 +20,9 @@ from billing.core.mail_addresses import parse_mailbox
 from billing.settings import MailSettings
 from billing.steps.deliver_mail import Delivered, deliver_mail
 from billing.steps.mail_issued import Outboxed, mail_issued
+from billing.steps.render import stored_document
+from billing.store import log
+from billing.store.documents import write_document
 
 from .small_world import TEMPLATES, Shop, instant
 
@@ -141,10 +144,26 @@ class Post:
         return self.send(at)
 
 
+def issue(shop: Shop, customers: tuple[str, ...]) -> None:
+    """An invoice of July for each of the two teams."""
+    shop.load(customers=customers)
+    usage = ("e1,2026-07-05T00:00:00Z,a1,translate,3,,", "e2,2026-07-06T00:00:00Z,a2,translate,3,,")
+    shop.ingest(*usage, now="08-02")
+    shop.close("08-02")
+
+
+def keep_document(shop: Shop, number: str) -> None:
+    """A document that nobody rendered, kept as the renderer's are."""
+    for kind, suffix in (("pdf", ".pdf"), ("cii", ".xml")):
+        kept = shop.home.documents.put_bytes(f"{number} as {kind}\r\n.\r\n".encode(), suffix)
+        with shop.home.database.exclusive("books") as connection:
+            write_document(connection, number, kind, kept, "", {})
+            told = {"number": number, "kind": kind, "sha256": kept.sha256, "bundle": ""}
+            log.append(connection, instant("08-02"), "document", told)
+
+
 def stored(shop: Shop, number: str, kind: str) -> bytes:
     """A document as it was kept."""
-    from billing.steps.render import stored_document
-
     return stored_document(shop.home, number, kind)
 
 

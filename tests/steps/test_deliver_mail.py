@@ -26,7 +26,7 @@ from billing.steps.run_summary import render_summary, run_summary
 from billing.store.mailings import MailKind, enqueue
 from billing.store.tables import log, mailings
 
-from .mail_world import Post, Served, Server, attached, said, stored
+from .mail_world import Post, Served, Server, attached, issue, keep_document, said, stored
 from .small_world import TEMPLATES, Shop, instant
 
 ONE, TWO = "INV-2026-000001", "INV-2026-000002"
@@ -49,11 +49,17 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def post(shop: Shop, server: Server) -> Post:
-    """Two invoices of July with their documents."""
-    shop.load(customers=BUYERS)
-    usage = ("e1,2026-07-05T00:00:00Z,a1,translate,3,,", "e2,2026-07-06T00:00:00Z,a2,translate,3,,")
-    shop.ingest(*usage, now="08-02")
-    shop.close("08-02")
+    """Two invoices of July with documents that were made in no time."""
+    issue(shop, BUYERS)
+    for number in (ONE, TWO):
+        keep_document(shop, number)
+    return Post(shop=shop, server=server)
+
+
+@pytest.fixture
+def rendered(shop: Shop, server: Server) -> Post:
+    """The same with documents as they are."""
+    issue(shop, BUYERS)
     shop.render()
     return Post(shop=shop, server=server)
 
@@ -80,17 +86,17 @@ def write(post: Post, kind: MailKind, customer_id: str, at: datetime = NOW, **pa
 # --- what goes
 
 
-def test_each_buyer_gets_one_mail_with_the_files_that_were_kept(post: Post) -> None:
+def test_each_buyer_gets_one_mail_with_the_files_that_were_kept(rendered: Post) -> None:
     """Byte for byte the stored PDF and XML; a second run sends nothing."""
-    assert post.run(NOW).sent == (f"invoice:{ONE}", f"invoice:{TWO}")
+    assert rendered.run(NOW).sent == (f"invoice:{ONE}", f"invoice:{TWO}")
     for address, number in (("one@example.com", ONE), ("two@example.com", TWO)):
-        [message] = post.server.to(address)
-        pdf, xml = stored(post.shop, number, "pdf"), stored(post.shop, number, "cii")
+        [message] = rendered.server.to(address)
+        pdf, xml = stored(rendered.shop, number, "pdf"), stored(rendered.shop, number, "cii")
         assert attached(message) == {f"{number}.pdf": pdf, f"{number}.xml": xml}
-    assert post.run(NOW + timedelta(hours=1)).sent == ()
-    assert len(post.server.mails) == 2
-    assert disagreements_of(post) == []
-    assert verify_log(post.shop.home)
+    assert rendered.run(NOW + timedelta(hours=1)).sent == ()
+    assert len(rendered.server.mails) == 2
+    assert disagreements_of(rendered) == []
+    assert verify_log(rendered.shop.home)
 
 
 def disagreements_of(post: Post) -> list[str]:
@@ -140,28 +146,28 @@ def test_the_same_mail_is_the_same_bytes_but_for_its_date(post: Post) -> None:
     assert undated[0] == undated[1]
 
 
-def test_credit_notes_are_mailed_when_they_have_a_document(post: Post) -> None:
-    post.run(NOW)
-    note = credit(post.shop.home, ONE, reason="wrong price", as_of=NOW)
-    assert post.outbox(NOW).without_document == (note.number, "close-1")
-    assert post.send(NOW).sent == ()
-    post.shop.render()
-    assert post.run(NOW).sent == (f"credit_note:{note.number}",)
-    [_, message] = post.server.to("one@example.com")
-    assert attached(message)[f"{note.number}.pdf"] == stored(post.shop, note.number, "pdf")
+def test_credit_notes_are_mailed_when_they_have_a_document(rendered: Post) -> None:
+    rendered.run(NOW)
+    note = credit(rendered.shop.home, ONE, reason="wrong price", as_of=NOW)
+    assert rendered.outbox(NOW).without_document == (note.number, "close-1")
+    assert rendered.send(NOW).sent == ()
+    rendered.shop.render()
+    assert rendered.run(NOW).sent == (f"credit_note:{note.number}",)
+    [_, message] = rendered.server.to("one@example.com")
+    assert attached(message)[f"{note.number}.pdf"] == stored(rendered.shop, note.number, "pdf")
     assert "wrong price" in said(message) and ONE in said(message)
 
 
-def test_finance_gets_the_summary_of_a_close_once(post: Post) -> None:
-    post.finance("finance@example.com", "cfo@example.com")
-    home = post.shop.home
+def test_finance_gets_the_summary_of_a_close_once(rendered: Post) -> None:
+    rendered.finance("finance@example.com", "cfo@example.com")
+    home = rendered.shop.home
     kept = render_summary(home, run_summary(home, 1), TEMPLATES)
-    post.run(NOW)
-    post.run(NOW)
-    [message] = post.server.to("finance@example.com")
+    rendered.run(NOW)
+    rendered.run(NOW)
+    [message] = rendered.server.to("finance@example.com")
     assert attached(message) == {"close-1.pdf": kept.pdf}
     assert "2 invoices" in message["Subject"] and "  issued 2026-08-02" in said(message)
-    assert len(post.server.to("cfo@example.com")) == 1
+    assert len(rendered.server.to("cfo@example.com")) == 1
 
 
 def test_nothing_from_before_it_was_switched_on(post: Post) -> None:
@@ -181,50 +187,14 @@ def test_kinds_that_are_off_are_not_sent(post: Post) -> None:
     assert post.run(NOW).sent == () and states(post) == {key: "dropped"}
 
 
-@pytest.mark.parametrize("locale", ["en-GB", "fr-FR", "de-DE", "es-ES", "fi-FI", "ja-JP", "sv-SE"])
-def test_every_reminder_is_written_in_every_language(post: Post, locale: str) -> None:
+def test_reminders_of_payments_go_without_files(post: Post) -> None:
+    """A buyer's machine would take the XML of a reminder for a second invoice."""
     post.set(off=("invoice",))
-    post.shop.load(
-        customers=[f"c1,Buyer One,1 street,,1000,Town,,FR,FR83404833048,one@example.com,{locale}", BUYERS[1]]
-    )
-    charged = {"number": ONE, "numbers": [ONE, TWO], "amount": "1234.50", "currency": "EUR", "method": "Visa 4242"}
-    write(
-        post,
-        MailKind.PAYMENT_DECLINED,
-        "c1",
-        **charged,
-        reason="card_declined",
-        attempt=1,
-        next_attempt="2026-08-05T00:00:00Z",
-    )
-    write(post, MailKind.AUTHENTICATION_REQUIRED, "c1", **charged)
-    write(post, MailKind.PAYMENT_FINAL_NOTICE, "c1", **charged, attempts=4)
-    write(post, MailKind.PAYMENT_OVERDUE, "c1", **charged, due_date="2026-08-01", days=12)
-    write(
-        post,
-        MailKind.CARD_EXPIRING,
-        "c1",
-        payment_method_id="p",
-        method="Visa 4242",
-        expires="2026-09",
-        subscriptions=["s1"],
-    )
-    done = post.send(NOW)
-    assert (len(done.sent), done.problems) == (5, ())
-    texts = [said(message) for message in post.server.to("one@example.com")]
-    english = ["We could not charge", "Kind regards"]
-    for text in texts:
-        assert ("Kind regards" in text) == (locale[:2] in ("en", "sv")), "a language that is not there is English"
-        assert "%(" not in text and "None" not in text
-    amounts = {
-        "en": "EUR 1,234.50",
-        "sv": "EUR 1,234.50",
-        "ja": "EUR 1,234.50",
-        "de": "1.234,50 EUR",
-        "es": "1234,50 EUR",
-    }
-    shown = amounts.get(locale[:2], "1 234,50 EUR")
-    assert sum(shown in text.replace("\xa0", " ").replace("\u202f", " ") for text in texts) == 4, (english, texts[0])
+    told = {"number": ONE, "amount": "1234.50", "currency": "EUR", "due_date": "2026-08-01", "days": 12}
+    key = write(post, MailKind.PAYMENT_OVERDUE, "c2", **told)
+    assert post.run(NOW).sent == (key,)
+    [message] = post.server.to("two@example.com")
+    assert attached(message) == {} and "1.234,50 EUR" in said(message).replace("\xa0", " ")
 
 
 # --- what does not
@@ -255,15 +225,10 @@ def test_nobody_to_write_to_is_told_and_goes_by_itself_once_there_is(post: Post)
 )
 def test_an_address_that_mail_cannot_carry_is_undeliverable(post: Post, address: str) -> None:
     """Whatever the reference data hold: nothing is slipped into headers or the envelope."""
-    from billing.store.tables import metadata
-
-    table = metadata.tables["customers"]
-    with post.shop.home.database.write() as connection:
-        connection.execute(update(table).where(table.c.customer_id == "c1").values(email=address))
-    post.shop.home._references.clear()
+    post.shop.load(customers=[BUYERS[0].replace("one@example.com", f'"{address}"'), BUYERS[1]])
     assert post.run(NOW).sent == (f"invoice:{TWO}",)
     [waiting] = troubled(post.shop.home)
-    assert waiting.state == "undeliverable" and "c1" in waiting.problem
+    assert waiting.state == "undeliverable" and "c1: " in waiting.problem
     assert [to for to, *_ in post.server.mails] == [["two@example.com"]]
 
 

@@ -12,8 +12,8 @@ from billing.core.instants import to_us
 from billing.core.model import Invoice, InvoiceType
 from billing.core.payments import MANUAL
 from billing.documents.e_invoice.syntaxes import Syntax
-from billing.steps.render import read_issued
-from billing.steps.run_summary import SUMMARY, in_words, run_summary
+from billing.steps.render import read_issued, unrendered
+from billing.steps.run_summary import SUMMARY, has_page, in_words, run_summary
 from billing.store.documents import PDF, own_document
 from billing.store.home import Home
 from billing.store.ledger import ISSUED
@@ -55,6 +55,13 @@ def mail_issued(
     for close_no in summaries:
         written += _write_summary(home, close_no, now)
     return Outboxed(written=written, without_document=missing)
+
+
+def undocumented(home: Home, close_no: int) -> list[str]:
+    """What has no document yet once a close is through: numbers of everything that was issued, and its own summary."""
+    with home.database.read() as connection:
+        summarised = _summarised(connection, close_no)
+    return unrendered(home) + ([f"close-{close_no}"] if not summarised and has_page(home, close_no) else [])
 
 
 def without_document(connection: Connection, since_us: int) -> tuple[str, ...]:
