@@ -74,7 +74,9 @@ def mail_send(context: typer.Context) -> None:
         waiting = troubled(home)
     typer.echo(f"{len(done.sent)} mails sent, {done.put_off} are tried again later, {done.dropped} dropped.")
     for number in outboxed.without_document:
-        errors.print(f"{number} has no document yet: `billing invoices render`.", markup=False)
+        close_no = number.removeprefix("close-")
+        command = "invoices render" if close_no == number else f"cycles summary {close_no} --out FILE"
+        errors.print(f"{number} has no document yet: `billing {command}` makes it.", markup=False)
     for problem in (*done.problems, *(described(one) for one in waiting)):
         errors.print(problem, markup=False)
     if waiting or done.problems:

@@ -40,6 +40,7 @@ def mail_issued(
     Summaries are written where ``finance`` has an address, of closes that closed a cycle.
     """
     since_us, kinds = to_us(since), {kind for kind in MailKind if kind.value not in off}
+    tells_finance = finance and MailKind.RUN_SUMMARY in kinds
     with home.database.read() as connection:
         wanted = [
             number
@@ -47,8 +48,8 @@ def mail_issued(
             if kind in kinds
             for number in _unmailed(connection, kind, since_us)
         ]
-        summaries = _unmailed_closes(connection, since_us) if finance and MailKind.RUN_SUMMARY in kinds else []
-        missing = without_document(connection, since_us)
+        summaries = _unmailed_closes(connection, since_us) if tells_finance else []
+        missing = _without_document(connection, since_us, summaries=tells_finance)
     written = 0
     for low in range(0, len(wanted), _AT_ONCE):
         written += _write(home, list(read_issued(home, wanted[low : low + _AT_ONCE])), now)
@@ -64,19 +65,16 @@ def undocumented(home: Home, close_no: int) -> list[str]:
     return unrendered(home) + ([f"close-{close_no}"] if not summarised and has_page(home, close_no) else [])
 
 
-def without_document(connection: Connection, since_us: int) -> tuple[str, ...]:
+def _without_document(connection: Connection, since_us: int, *, summaries: bool) -> tuple[str, ...]:
     """What was issued since then and has no PDF yet: numbers of invoices and credit notes, and closes of cycles."""
     missing: list[str] = []
     for table in (invoices, credit_notes):
         order = (table.c.year, table.c.prefix, table.c.sequence)
         has = exists().where(own_document(table.c.number, PDF))
-        missing += connection.execute(
-            select(table.c.number).where(table.c.issued_at_us >= since_us, ~has).order_by(*order)
-        ).scalars()
-    return (
-        *missing,
-        *(f"close-{number}" for number in _closes(connection, since_us) if not _summarised(connection, number)),
-    )
+        query = select(table.c.number).where(table.c.issued_at_us >= since_us, ~has)
+        missing += connection.execute(query.order_by(*order)).scalars()
+    told = _closes(connection, since_us) if summaries else []
+    return (*missing, *(f"close-{number}" for number in told if not _summarised(connection, number)))
 
 
 def _unmailed(connection: Connection, kind: MailKind, since_us: int) -> list[str]:
