@@ -18,7 +18,11 @@ has cycles of its own, in the time zone of its purchase, so that some are due at
 * `collect_payments` charges what was issued to the stored payment methods (rule 6.5). What is declined is tried again
   by `payment_collection`, and turns nothing red here.
 * `summarise` puts the run on one page for finance, a PDF that is kept (`billing cycles summary N --out FILE`).
+* `deliver` sends the mails of what was issued and copies the documents, where `billing.toml` has `[mail]` or `[files]`;
+  it ends red where a document is missing. `delivery` goes on with what is tried again.
 * `report` names what waits for usage, and ends the run red if a team is parked.
+
+How a run ended is told by every notifier of Airflow that `[[notify]]` in `billing.toml` names.
 
 Run it again, or clear any task, at any time: the outcome is the same. To close as of an earlier instant than now,
 give it in the form; an instant before the last close is refused.
@@ -31,6 +35,7 @@ from datetime import timedelta
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+import notified
 from approving import ASK, DO_NOT_ASK, CloseApproval, answer_form, approval_param, question_for, take
 from observed import count, done_within, gauge, lineage
 from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant, run_name
@@ -42,6 +47,8 @@ DOCUMENTS_AT_ONCE = 200
     schedule=CronTriggerTimetable("15 * * * *", timezone="UTC"),
     doc_md=__doc__,
     deadline=done_within(timedelta(hours=1)),
+    on_success_callback=notified.on_success,
+    on_failure_callback=notified.on_failure,
     params={
         "as_of": instant_param(
             "As of", "Close what is due at this instant. Empty: when the run was due. Never in the future."
@@ -191,6 +198,12 @@ def cycle_close() -> None:
         print("\n".join(in_words(found)))
         return f"{kept.number}: {kept.sha256}"
 
+    @task(trigger_rule=TriggerRule.ALL_DONE)
+    def deliver(close: dict[str, object]) -> None:
+        from delivering import deliver_close
+
+        deliver_close(int(str(close["close_no"])))
+
     @task
     def report(close: dict[str, object], issued: int) -> None:
         from billing.core.instants import format_us
@@ -219,8 +232,9 @@ def cycle_close() -> None:
     rated >> asked >> approval >> answered >> issued
     check_ledger(close, issued)
     rendered = render_documents.expand(numbers=batches_of_documents(issued))
-    rendered >> collect_payments(issued)
-    summarise(close, issued)
+    collected = collect_payments(issued)
+    rendered >> collected
+    [rendered, collected, summarise(close, issued)] >> deliver(close)
     report(close, issued)
 
 

@@ -19,6 +19,10 @@ billing.payments.refunded           refunds
 billing.payments.STATE              a gauge: charges in a state (open, declined, uncollected ...)
 billing.payments.stuck              a gauge: what waits for a person
 billing.payments.differences        a gauge: differences between a gateway and the books
+billing.mails.sent                 mails sent
+billing.mails.put_off              tries of mails that surely failed and are repeated later
+billing.mails.STATE                a gauge: mails that wait for a person (``failed``, ``unknown``, ``undeliverable``)
+billing.files.placed               copies of documents made
 billing.audit.compared             values of closed cycles compared with those of a rerun
 billing.audit.different            of these, different in substance
 billing.lake.files                 a gauge: data files of the usage table

@@ -13,7 +13,9 @@ import typer
 from billing.commands.audit import audit_app
 from billing.commands.checks import checks_app
 from billing.commands.cycles import PARKED_STATUS, cycles_app
+from billing.commands.files import files_app
 from billing.commands.invoices import invoices_app
+from billing.commands.mail import mail_app
 from billing.commands.month import month_app
 from billing.commands.payments import payments_app
 from billing.commands.reference import reference_app
@@ -59,6 +61,8 @@ app.add_typer(cycles_app, name="cycles")
 app.add_typer(checks_app, name="checks")
 app.add_typer(invoices_app, name="invoices")
 app.add_typer(payments_app, name="payments")
+app.add_typer(mail_app, name="mail")
+app.add_typer(files_app, name="files")
 app.add_typer(month_app, name="month")
 app.add_typer(audit_app, name="audit")
 

@@ -8,6 +8,8 @@ message.
 
 from __future__ import annotations
 
+import smtplib
+import ssl
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import URL
 
-from billing.core.errors import UsageError
+from billing.core.errors import SourceUnavailable, UsageError
 from billing.settings import plain_airflow
 
 if TYPE_CHECKING:
@@ -151,6 +153,57 @@ def _aws(conn_id: str) -> tuple[Any, str | None, str | None]:
     if credentials is None:
         raise UsageError(wrong)
     return credentials, session.region_name, endpoint
+
+
+def smtp(conn_id: str) -> smtplib.SMTP:
+    """A connection to a mail server, logged in, with all that a connection of the type smtp says to Airflow's SMTP
+    provider (host, port, login, SSL or STARTTLS, time-out, OAuth). Only connecting is tried again (``retry_limit``).
+
+    Raises ``UsageError`` where it is not defined, or the server refuses the log-in; ``SourceUnavailable`` where it
+    cannot be reached, or its certificate is not trusted.
+    """
+    hook = _smtp_hook(conn_id)
+    try:
+        hook.get_conn()
+    except smtplib.SMTPAuthenticationError as error:
+        raise UsageError(
+            f"The mail server of the connection {conn_id!r} refuses its log-in ({error.smtp_code}): see to login and "
+            "password there."
+        ) from None
+    except ssl.SSLError as error:  # also a ValueError, where a certificate is not trusted
+        raise SourceUnavailable(
+            f"The mail server of the connection {conn_id!r} cannot be trusted ({type(error).__name__}): see that its "
+            "certificate is one that this machine trusts, for the host that the connection names."
+        ) from None
+    except (smtplib.SMTPNotSupportedError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"The mail server of the connection {conn_id!r} cannot do what the connection wants "
+            f"({type(error).__name__}): see to disable_ssl, disable_tls, ssl_context and auth_type in its extra."
+        ) from None
+    except Exception as error:  # the provider also raises errors of its own
+        raise SourceUnavailable(
+            f"The mail server of the connection {conn_id!r} cannot be reached, or broke off ({type(error).__name__}). "
+            "See that it is up, and that host, port, SSL and STARTTLS of the connection are right; run again."
+        ) from None
+    client: smtplib.SMTP = hook._smtp_client
+    return client
+
+
+def smtp_sender(conn_id: str) -> str:
+    """The address that a connection of the type smtp sends from; blank where it names none."""
+    return str(_connection(conn_id).extra_dejson.get("from_email") or "")
+
+
+def _smtp_hook(conn_id: str) -> Any:
+    """Airflow's hook, which alone knows all that such a connection may say."""
+    if (connection := _connection(conn_id)).conn_type not in ("smtp", "email"):
+        raise UsageError(f"The connection {conn_id!r} is of the type {connection.conn_type!r}; mail needs one of smtp.")
+    try:
+        with _airflow():
+            from airflow.providers.smtp.hooks.smtp import SmtpHook
+    except ImportError:
+        raise UsageError("Mail needs Airflow's provider for it: pip install apache-airflow-providers-smtp.") from None
+    return SmtpHook(smtp_conn_id=conn_id, auth_type=str(connection.extra_dejson.get("auth_type") or "basic"))
 
 
 def _connection(conn_id: str) -> Any:

@@ -69,6 +69,27 @@ it. It may also say where usage and reference data come from, and numbers for wh
     within_hours = 72                    # unanswered for so long, the run ends red, and the next one asks again
     mail = "finance@example.com"         # is told that a close waits, by Airflow's SMTP connection
 
+    [mail]                               # without it no mail is sent
+    since = 2026-08-01T00:00:00Z         # nothing that was issued before is ever mailed
+    connection = "smtp_default"          # an Airflow connection of the type smtp
+    sender = "Example <bill@example.com>" # default: the connection's from_email, else the seller's address
+    reply_to = "ap-desk@example.com"
+    finance = ["finance@example.com"]    # run summaries, and what could not be delivered
+    copy_to = "archive@example.com"      # a blind copy of all that goes to buyers
+    xml = true                           # the e-invoice's XML beside the PDF, which has it inside too
+    off = ["card_expiring"]              # kinds that are not sent
+
+    [files]                              # copies of documents in a folder or in object storage
+    location = "s3://bucket/invoices"
+    connection = "invoices_bucket"       # an Airflow connection; without, what this machine's environment gives
+    layout = "{year}/{customer_id}/{number}.{kind}"
+    summaries = "{year}/summaries/{number}.{kind}"
+
+    [[notify]]                           # any notifier of Airflow, told of every close
+    notifier = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+    on = ["success", "failure"]
+    arguments = { to = "team@example.com", subject = "Close {{ close_no }}", html_content = "<pre>{{ summary }}</pre>" }
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -94,7 +115,9 @@ from urllib.parse import parse_qsl, urlsplit
 from billing.core.approval import NEVER_ASKED, Policy, When
 from billing.core.collecting import CollectingRules
 from billing.core.errors import UsageError
+from billing.core.file_layout import Layout
 from billing.core.instants import from_us, parse_instant_us
+from billing.core.mail_addresses import Mailbox, parse_mailbox
 from billing.core.payments import MANUAL
 from billing.core.quantity import minor_digits
 
@@ -104,6 +127,13 @@ _SECRET_KEY = re.compile(r"\b(sk|rk|whsec)_")
 _LONGEST_WAIT_HOURS = 24 * 365
 _MEMORY_MB, _LEAST_MEMORY_MB = 512, 64
 _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
+
+_OUTCOMES = ("success", "failure")
+MAIL_KINDS = (
+    *("invoice", "credit_note", "run_summary", "delivery_problem", "card_expiring"),
+    *("payment_declined", "authentication_required", "payment_final_notice", "payment_overdue"),
+)
+"""Kinds of mail, as ``store/mailings.py`` has them."""
 
 Kind = Literal["files", "sql"]
 By = Literal["arrival", "occurrence"]
@@ -197,11 +227,50 @@ class ApprovalSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MailSettings:
+    """What is mailed, and by which SMTP connection. ``sender`` and ``reply_to`` are None where nothing was given.
+
+    ``since``: nothing that was issued or due before it is ever sent. ``off``: kinds that are not sent.
+    """
+
+    since: datetime
+    connection: str = "smtp_default"
+    sender: Mailbox | None = None
+    reply_to: Mailbox | None = None
+    finance: tuple[Mailbox, ...] = ()
+    copy_to: tuple[Mailbox, ...] = ()
+    xml: bool = True
+    off: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilesSettings:
+    """Where copies of documents go: ``location`` is an absolute folder, or a URL. ``connection``: the id of an Airflow
+    connection; blank where the environment opens it.
+    """
+
+    location: str
+    layout: Layout
+    summaries: Layout
+    connection: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotifierSettings:
+    """A notifier of Airflow that is told how a close ended: the path of its class, and what that is made with."""
+
+    notifier: str
+    on: tuple[str, ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
     ``reference`` is None where reference data comes from files, ``lake`` where the usage table is in the home,
-    ``audit`` where heads of the log are kept nowhere else.
+    ``audit`` where heads of the log are kept nowhere else, ``mail`` where none is sent, ``files`` where documents are
+    copied nowhere.
     ``expectations``: numbers by name, as they were given.
     """
 
@@ -219,6 +288,9 @@ class Settings:
     audit: AuditSettings | None
     payments: PaymentSettings
     approval: ApprovalSettings
+    mail: MailSettings | None
+    files: FilesSettings | None
+    notify: tuple[NotifierSettings, ...]
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -230,7 +302,18 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        tables = ("sources", "reference", "lake", "audit", "payments", "approval", "expectations")
+        tables = (
+            "sources",
+            "reference",
+            "lake",
+            "audit",
+            "payments",
+            "approval",
+            "mail",
+            "files",
+            "notify",
+            "expectations",
+        )
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
@@ -252,6 +335,9 @@ class Settings:
             audit=_audit(file.table("audit")),
             payments=_payments(file.table("payments")),
             approval=_approval(file.table("approval")),
+            mail=_mail(file.table("mail")),
+            files=_files(file.table("files")),
+            notify=tuple(_notifier(one) for one in file.tables("notify")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -434,7 +520,7 @@ def _collecting_rules(table: _Table) -> CollectingRules:
     given |= {key: table.whole(key, least, least=least) for key, least in wholes.items() if key in table.content}
     return CollectingRules(
         **given,
-        ignore_foreign_charges=table.flag("ignore_foreign_charges"),
+        ignore_foreign_charges=table.flag("ignore_foreign_charges", False),
         since=table.day("since"),
     )
 
@@ -483,6 +569,63 @@ def _amounts(table: _Table, key: str, least: int) -> Mapping[str, Decimal]:
     return MappingProxyType(found)
 
 
+def _mail(table: _Table | None) -> MailSettings | None:
+    if table is None:
+        return None
+    table.only(("since", "connection", "sender", "reply_to", "finance", "copy_to", "xml", "off"))
+    since = table.instant("since")
+    if since is None:
+        raise table.wrong("since", "is missing; nothing that was issued before this instant is ever mailed")
+    sender, reply_to = table.mailboxes("sender"), table.mailboxes("reply_to")
+    for key, found in (("sender", sender), ("reply_to", reply_to)):
+        if len(found) > 1:
+            raise table.wrong(key, "is one address")
+    return MailSettings(
+        since=since,
+        connection=table.text("connection") or "smtp_default",
+        sender=sender[0] if sender else None,
+        reply_to=reply_to[0] if reply_to else None,
+        finance=table.mailboxes("finance"),
+        copy_to=table.mailboxes("copy_to"),
+        xml=table.flag("xml", True),
+        off=table.names("off", MAIL_KINDS),
+    )
+
+
+def _files(table: _Table | None) -> FilesSettings | None:
+    if table is None:
+        return None
+    table.only(("location", "connection", "layout", "summaries"))
+    return FilesSettings(
+        location=_location(table, "location", "s3://bucket/invoices").rstrip("/"),
+        connection=table.text("connection"),
+        layout=_layout(table, "layout", "{year}/{customer_id}/{number}.{kind}"),
+        summaries=_layout(table, "summaries", "{year}/summaries/{number}.{kind}"),
+    )
+
+
+def _layout(table: _Table, key: str, default: str) -> Layout:
+    try:
+        return Layout.parse(table.text(key) or default)
+    except ValueError as error:
+        raise table.wrong(key, str(error)) from None
+
+
+def _notifier(table: _Table) -> NotifierSettings:
+    table.only(("notifier", "on", "arguments"))
+    path = table.text("notifier")
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", path):
+        raise table.wrong("notifier", "is the path of a class, like package.module.SlackNotifier")
+    arguments = table.inner("arguments").content if "arguments" in table.content else {}
+    for key in arguments:
+        if _is_secret(key):
+            raise table.wrong(
+                f"arguments.{key}", "holds a secret; name an Airflow connection as the notifier's *_conn_id"
+            )
+    on = table.names("on", _OUTCOMES) or _OUTCOMES
+    return NotifierSettings(notifier=path, on=on, arguments=arguments)
+
+
 def _numbers(table: _Table | None) -> Mapping[str, float]:
     if table is None:
         return MappingProxyType({})
@@ -526,6 +669,40 @@ class _Table:
             raise self.wrong(key, "is a table; write it as [" + f"{self.name}.{key}]".removeprefix("."))
         return _Table(file=self.file, name=f"{self.name}.{key}".removeprefix("."), content=self.content[key])
 
+    def tables(self, key: str) -> list[_Table]:
+        found = self.content.get(key, [])
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise self.wrong(key, f"is a list of tables; write each as [[{key}]]")
+        return [_Table(file=self.file, name=f"{key}, {place}", content=one) for place, one in enumerate(found, start=1)]
+
+    def names(self, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
+        """A name of these, or a list of them."""
+        found = self._texts(key)
+        for name in found:
+            if name not in known:
+                raise self.wrong(key, f"has {name!r}; there are: {', '.join(known)}")
+        return found
+
+    def mailboxes(self, key: str) -> tuple[Mailbox, ...]:
+        """An address, or a list of them."""
+        try:
+            return tuple(parse_mailbox(one) for one in self._texts(key))
+        except ValueError as error:
+            raise self.wrong(key, f"is an address of mail, or a list of them: {error}") from None
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.content.get(key, default)
+        if not isinstance(value, bool):
+            raise self.wrong(key, "is true or false, without quotes")
+        return value
+
+    def _texts(self, key: str) -> tuple[str, ...]:
+        value = self.content.get(key, [])
+        found = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str) for one in found):
+            raise self.wrong(key, "is a text, or a list of texts")
+        return tuple(found)
+
     def text(self, key: str) -> str:
         value = self.content.get(key, "")
         if not isinstance(value, str):
@@ -561,12 +738,6 @@ class _Table:
         if not is_whole or any(day < 1 for day in value) or sorted(set(value)) != value:
             raise self.wrong(key, "is a list of whole days from 1 on, each more than the one before, like [1, 3, 5]")
         return tuple(value)
-
-    def flag(self, key: str) -> bool:
-        value = self.content.get(key, False)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "is true or false, without quotes")
-        return value
 
     def day(self, key: str) -> date | None:
         value = self.content.get(key)
@@ -606,4 +777,8 @@ def _holds_secret(url: str) -> bool:
     if scheme.partition("+")[0] != "sqlite" and ":" in rest.rpartition("@")[0]:
         return True
     options = parse_qsl(urlsplit(f"//x/?{rest.partition('?')[2]}").query)
-    return any(word in key.lower() for key, _ in options for word in ("pass", "secret", "token", "account_key"))
+    return any(_is_secret(key) for key, _ in options)
+
+
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in ("pass", "secret", "token", "account_key"))

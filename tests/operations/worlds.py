@@ -16,11 +16,14 @@ from billing.core.instants import format_instant, from_us, parse_instant_us
 from billing.intake.sources.folder_source import FolderSource
 from billing.intake.sources.sql_source import SqlSource
 from billing.steps.close import close
+from billing.steps.mail_issued import mail_issued
 from billing.steps.reference import load_reference
 from billing.steps.windows import register, take_window
 from billing.store.home import Home
+from billing.store.mailings import claim, mailing
 from billing.store.tables import closes
-from tests.steps.small_world import REFERENCE, USAGE_HEADER, write_reference
+from tests.steps.mail_world import issue, keep_document
+from tests.steps.small_world import REFERENCE, USAGE_HEADER, Shop, write_reference
 
 CHECKOUT = Path(__file__).parents[2]
 JULY = "2026-07-01T00:00:00Z"
@@ -207,6 +210,21 @@ def many_small_files(world: World) -> None:
         world.take(f"2026-07-{day:02}T00:00:00Z", f"2026-07-{day + 1:02}T00:00:00Z")
 
 
+def mails_that_wait(world: World) -> None:
+    """One buyer has no address; of the other's mail nobody knows whether it went, as its sender was killed."""
+    shop = Shop(home=world.home, folder=world.folder / "in")
+    issue(shop, (REFERENCE["customers"][0].replace("ap@example.com", ""), REFERENCE["customers"][1]))
+    for number in ("INV-2026-000001", "INV-2026-000002"):
+        keep_document(shop, number)
+    toml = '[mail]\nsince = 2026-01-01T00:00:00Z\nsender = "billing@example.com"\n'
+    (world.folder / "home" / "billing.toml").write_text(toml, "utf-8")
+    at = instant(AFTER_JULY)
+    mail_issued(world.home, since=instant(JULY), now=at)
+    with world.home.database.write() as connection:
+        one = mailing(connection, "invoice:INV-2026-000002")
+        claim(connection, one, recipient="ap@example.com", message_id="<1@example.com>", at=at)
+
+
 WORLDS: Mapping[str, Callable[[World], None]] = {
     "A window is missing: a file cannot be read": a_file_cannot_be_read,
     "A window is missing: a source cannot be reached": a_source_cannot_be_reached,
@@ -220,6 +238,7 @@ WORLDS: Mapping[str, Callable[[World], None]] = {
     "Reference data came too late": a_price_that_came_too_late,
     "Cycles are over and nothing closes": a_source_that_is_gone_for_good,
     "A run was killed": a_run_that_was_killed,
+    "A mail waits for a person": mails_that_wait,
     "Taking and closing have become slow": many_small_files,
 }
 """By the heading of the entry."""

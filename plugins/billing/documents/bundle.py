@@ -1,9 +1,9 @@
 """The bundle: all files that decide how a document looks, known by one hash (rule 7.1).
 
-They are the files of the folder of templates, and of its themes the chosen one's. Paths are relative, with ``/``. The
-hash can be made by hand, in the folder of templates, here for the theme ``default``::
+They are the files of the folder of templates without those of mails, and of its themes the chosen one's. Paths are
+relative, with ``/``. The hash can be made by hand, in the folder of templates, here for the theme ``default``::
 
-    find * -type f -not -path 'themes/*' -o -type f -path 'themes/default/*' |
+    find * -type f -not -path 'themes/*' -not -path 'mails/*' -o -type f -path 'themes/default/*' |
     grep -E '[.](css|j2|otf|po|svg|toml|ttc|ttf)$' | LC_ALL=C sort | xargs sha256sum | sha256sum
 """
 
@@ -20,6 +20,8 @@ TEMPLATE = "invoice.html.j2"
 RUN_SUMMARY = "run_summary.html.j2"
 STYLESHEET = "invoice.css.j2"
 DEFAULT_THEME = "default"
+MAILS = "mails/"
+"""Below it is what mails are made from: restyling them changes no document."""
 FONT_SUFFIXES = frozenset({".otf", ".ttc", ".ttf"})
 _SUFFIXES = FONT_SUFFIXES | {".css", ".j2", ".po", ".svg", ".toml"}
 
@@ -56,4 +58,4 @@ def bundle_sha256(files: Mapping[str, bytes]) -> str:
 
 
 def _is_of(path: str, theme: str) -> bool:
-    return not path.startswith("themes/") or path.startswith(f"themes/{theme}/")
+    return not path.startswith(("themes/", MAILS)) or path.startswith(f"themes/{theme}/")

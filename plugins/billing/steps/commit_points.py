@@ -39,6 +39,11 @@ COLLECT_RECORDED: Final = "collect: answer recorded"
 COLLECT_CANCELLED: Final = "collect: charge cancelled at the gateway"
 COLLECT_REFUNDED: Final = "collect: refund made at the gateway"
 COLLECT_REFUND_RECORDED: Final = "collect: refund recorded"
+MAIL_CLAIMED: Final = "mail: claimed"
+MAIL_ANSWERED: Final = "mail: answered by the server"
+MAIL_RECORDED: Final = "mail: recorded"
+FILE_WRITTEN: Final = "files: copy written"
+FILE_RECORDED: Final = "files: copy recorded"
 
 BY_HAND: Final = (CREDIT_NOTE_WRITTEN, CREDIT_NOTE_ISSUED, REISSUE_WRITTEN, REISSUE_ISSUED)
 """What a person does to an issued invoice (rule 6.4)."""
@@ -61,6 +66,8 @@ COLLECT: Final = (
     COLLECT_REFUND_RECORDED,
 )
 """What an invoice's money goes through (rule 6.5)."""
+DELIVERY: Final = (MAIL_CLAIMED, MAIL_ANSWERED, MAIL_RECORDED, FILE_WRITTEN, FILE_RECORDED)
+"""What leaves for inboxes and other folders."""
 
 ALL: Final = (
     INGEST_ARCHIVED,

@@ -105,6 +105,13 @@ def has_page(home: Home, close_no: int) -> bool:
         return bool(connection.execute(select(closes.c.pinned_load).where(closes.c.close_no == close_no)).scalar())
 
 
+def last_issued(home: Home) -> int | None:
+    """The last close that was issued and has something to tell; None before the first."""
+    with home.database.read() as connection:
+        told = closes.c.state == ISSUED, closes.c.pinned_load > 0
+        return connection.execute(select(func.max(closes.c.close_no)).where(*told)).scalar()
+
+
 def render_summary(
     home: Home, summary: RunSummary, templates: Path, theme: str = DEFAULT_THEME, locale: str = "en"
 ) -> KeptSummary:

@@ -5,25 +5,22 @@ A file is named ``2026-08-02-000814.head`` by the day in UTC and the row's numbe
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import fsspec
 from fsspec import AbstractFileSystem
 
 from billing.core.errors import BillingError, ConservationBroken, DataRefused, NotFound, SourceUnavailable
 from billing.intake.sources.opening import Resolver
+from billing.outbound.new_files import create
 from billing.steps.audit.chain import Head, verify_log
 from billing.store import log
 from billing.store.home import Home
 
 SUFFIX = ".head"
-_NOT_THERE_YET = ("file exists", "precondition", "at least one of the pre-conditions")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +54,7 @@ class Heads:
         """
         with self._reaching():
             files = self.storage()
-            if _create(files, f"{self._root(files)}/{name}", f"{head}\n".encode()):
+            if create(files, f"{self._root(files)}/{name}", f"{head}\n".encode()):
                 return True
         if self.read().get(name) != head:
             raise ConservationBroken(f"{self.location}/{name} holds another head than {head}: somebody wrote it.")
@@ -106,32 +103,3 @@ def demand_some(heads: Heads, kept: dict[str, Head]) -> None:
     """Raise ``NotFound`` where nothing was kept: a proof against nothing is none."""
     if not kept:
         raise NotFound(f"There are no heads (*{SUFFIX}) in {heads.location}.")
-
-
-def _create(files: AbstractFileSystem, place: str, content: bytes) -> bool:
-    """Make a file that is not there yet; False where it is."""
-    if "file" in files.protocol:
-        return _create_here(Path(place), content)
-    if files.exists(place):
-        return False
-    try:
-        files.pipe_file(place, content, mode="create")
-    except OSError as error:  # somebody was faster: a storage that knows conditions says so
-        if isinstance(error, FileExistsError) or any(word in str(error).lower() for word in _NOT_THERE_YET):
-            return False
-        raise
-    return True
-
-
-def _create_here(path: Path, content: bytes) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-") as writer:
-        writer.write(content)
-        writer.flush()
-        os.fsync(writer.fileno())
-        Path(writer.name).chmod(0o444)
-        try:
-            os.link(writer.name, path)
-        except FileExistsError:
-            return False
-    return True

@@ -21,6 +21,7 @@ from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.ledger import ISSUED
 from billing.store.log import canonical
+from billing.store.mailings import SENT
 from billing.store.payments import event_name, logged, logged_event, read_charges, read_events
 from billing.store.tables import (
     approvals,
@@ -32,6 +33,8 @@ from billing.store.tables import (
     documents,
     invoices,
     log,
+    mailings,
+    placed_files,
     quarantine,
     reference_loads,
     rejections,
@@ -42,11 +45,18 @@ Facts: TypeAlias = Iterator[tuple[str, str]]
 
 _APPROVAL = ("approved_at", "approved_by", "asked_why", "seen_sha256", "comment")
 _DOCUMENT = ("number", "kind", "sha256", "bundle")
+_MAIL = ("kind", "about", "to", "subject", "message_id", "at", "answer", "sha256", "attachments")
+_FILE = ("destination", "path", "number", "kind", "sha256", "bytes")
+_KINDS = (
+    *("reference", "batch", "close", "approval", "credit_note", "reissue", "document"),
+    *("payment", "mail", "file"),
+)
 
 
 def disagreements(connection: Connection) -> list[str]:
     """Loads, batches with their files, closes with their approvals and invoices, credit notes, corrected invoices,
-    documents, charges and payment events of which the log says another thing than the rows, or that only one of them
+    documents, charges, payment events, mails that were sent and copies of documents, of which the log says another
+    thing than the rows, or that only one of them
     knows. In the order of their names.
 
     Held at once are names and hashes; what is said in full, of what differs.
@@ -114,9 +124,7 @@ def _rows(connection: Connection, *kinds: str) -> Iterator[tuple[str, dict[str, 
 
 def _said(connection: Connection) -> Facts:
     """What the log says."""
-    for kind, payload in _rows(
-        connection, "reference", "batch", "close", "approval", "credit_note", "reissue", "document", "payment"
-    ):
+    for kind, payload in _rows(connection, *_KINDS):
         for name, value in _said_of(kind, payload).items():
             yield f"{kind} {name}", canonical(value)
 
@@ -156,6 +164,10 @@ def _said_of(kind: str, payload: Mapping[str, Any]) -> dict[str, object]:
             return {str(payload.get("number")): given("replaces", "net", "tax", "total", "currency")}
         case "payment":
             return _payments_said(payload)
+        case "mail":
+            return {str(payload.get("key")): given(*_MAIL)}
+        case "file":
+            return {f"{payload.get('destination')} {payload.get('path')}": given(*_FILE)}
         case _:
             return {f"{payload.get('number')} {payload.get('kind')}": given(*_DOCUMENT)}
 
@@ -171,6 +183,19 @@ def _kept(connection: Connection) -> Facts:
     for row in connection.execute(select(*(documents.c[name] for name in _DOCUMENT))):
         yield f"document {row.number} {row.kind}", canonical(list(row))
     yield from _payments(connection)
+    for row in connection.execute(select(*(placed_files.c[name] for name in _FILE))):
+        yield f"file {row.destination} {row.path}", canonical(list(row))
+    yield from _mails(connection)
+
+
+def _mails(connection: Connection) -> Facts:
+    """What was sent last under each key, also where a person has had it sent again."""
+    for row in connection.execute(select(mailings).where(mailings.c.proof != "")):
+        proof = json.loads(row.proof)
+        last = proof | {"to": row.recipient, "message_id": row.message_id} if row.state == SENT else None
+        for sent in [last] if last else proof.get("earlier", [])[-1:]:
+            told = {"kind": row.kind, "about": row.subject_id, **sent}
+            yield f"mail {row.mail_key}", canonical([told.get(name) for name in _MAIL])
 
 
 def _batches(connection: Connection) -> dict[str, object]:
