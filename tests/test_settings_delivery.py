@@ -10,7 +10,6 @@ import pytest
 from billing.core.errors import UsageError
 from billing.settings import Settings
 
-
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 
 
