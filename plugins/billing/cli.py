@@ -13,11 +13,11 @@ import typer
 from billing.commands.audit import audit_app
 from billing.commands.checks import checks_app
 from billing.commands.cycles import PARKED_STATUS, cycles_app
+from billing.commands.exports import export_app
 from billing.commands.invoices import invoices_app
 from billing.commands.month import month_app
 from billing.commands.reference import reference_app
 from billing.commands.terminal import (
-    Folder,
     LogFormat,
     errors,
     log_as,
@@ -58,6 +58,7 @@ app.add_typer(cycles_app, name="cycles")
 app.add_typer(checks_app, name="checks")
 app.add_typer(invoices_app, name="invoices")
 app.add_typer(month_app, name="month")
+app.add_typer(export_app, name="export")
 app.add_typer(audit_app, name="audit")
 
 
@@ -120,16 +121,6 @@ def balances(
         typer.echo(f"{export_balances(found, out)} balances written to {out}.")
         return
     show_table(f"Balances at {format_instant(at)}", BALANCES, sorted(balance_cells(found)))
-
-
-@app.command()
-def export(context: typer.Context, folder: Folder) -> None:
-    """Write the outputs: cycles, carry, charges, invoices and credit notes with their lines, rejected, parked."""
-    from billing.steps.export import export as export_all
-
-    with opened_home(context) as (home, _):
-        for name, rows in export_all(home, folder).items():
-            typer.echo(f"{folder / name}.csv: {rows} rows")
 
 
 @app.command()

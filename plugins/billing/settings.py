@@ -42,6 +42,19 @@ it. It may also say where usage and reference data come from, and numbers for wh
     connection = "heads_bucket"          # an Airflow connection; without, what this machine's environment gives
     mail = "audit@example.com"           # the head also goes there, by Airflow's SMTP connection
 
+    [accounts]                           # where the journal books what; patterns, see core/accounts.py for all of them
+    receivable = "Assets:Receivable:{customer}"
+    [accounts.usage]                     # a whole name by API (vat: by country; gateway: by gateway; tokens,
+    render = "Income:Rendering"          # tokens_sold, deferred_tokens, breakage: by kind of subscription)
+
+    [exports]                            # where the DAG exports puts Parquet and FOCUS for a warehouse
+    location = "s3://bucket/exports"     # or a folder
+    connection = "exports_bucket"        # an Airflow connection; without, what this machine's environment gives
+
+    [focus]                              # of the services, in the words of the FOCUS specification
+    service_category = "Developer Tools"
+    service_subcategory = "Developer Platforms"
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -63,7 +76,9 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from billing.core.accounts import DEFAULTS, OVERRIDDEN_BY, Accounts, demand_distinct, demand_pattern
 from billing.core.errors import UsageError
+from billing.core.focus import Service, demand_service
 from billing.core.instants import from_us, parse_instant_us
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -126,11 +141,21 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSettings:
+    """Where exports are placed: ``location`` is an absolute folder, or a URL. ``connection``: the id of an Airflow
+    connection; blank where the environment opens it.
+    """
+
+    location: str
+    connection: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
     ``reference`` is None where reference data comes from files, ``lake`` where the usage table is in the home,
-    ``audit`` where heads of the log are kept nowhere else.
+    ``audit`` where heads of the log are kept nowhere else, ``exports`` where none are placed by themselves.
     ``expectations``: numbers by name, as they were given.
     """
 
@@ -146,6 +171,9 @@ class Settings:
     reference: ReferenceSettings | None
     lake: LakeSettings | None
     audit: AuditSettings | None
+    exports: ExportSettings | None
+    accounts: Accounts
+    service: Service
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -157,7 +185,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        tables = ("sources", "reference", "lake", "audit", "expectations")
+        tables = ("sources", "reference", "lake", "audit", "exports", "accounts", "focus", "expectations")
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
@@ -177,6 +205,9 @@ class Settings:
             reference=_reference(file.table("reference"), sql),
             lake=_lake(file.table("lake")),
             audit=_audit(file.table("audit")),
+            exports=_exports(file.table("exports")),
+            accounts=_accounts(file.table("accounts")),
+            service=_service(file.table("focus")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -311,6 +342,61 @@ def _audit(table: _Table | None) -> AuditSettings | None:
         connection=table.text("connection"),
         mail=table.text("mail"),
     )
+
+
+def _exports(table: _Table | None) -> ExportSettings | None:
+    if table is None:
+        return None
+    table.only(("location", "connection"))
+    return ExportSettings(
+        location=_location(table, "location", "s3://bucket/exports"), connection=table.text("connection")
+    )
+
+
+def _accounts(table: _Table | None) -> Accounts:
+    """Patterns, and whole names by API, country, gateway or kind."""
+    if table is None:
+        return Accounts()
+    table.only(tuple(DEFAULTS))
+    patterns, overrides = dict(DEFAULTS), {}
+    for role, given in table.content.items():
+        if not isinstance(given, dict):
+            patterns[role] = _account(table, role, role, table.text(role))
+            continue
+        if role not in OVERRIDDEN_BY:
+            raise table.wrong(role, "is one account; write it in quotes")
+        inner = table.inner(role)
+        for key in inner.content:
+            overrides[role, key] = _account(inner, key, role, inner.text(key))
+    found = Accounts(patterns=MappingProxyType(patterns), overrides=MappingProxyType(overrides))
+    demand_distinct(found)
+    return found
+
+
+def _account(table: _Table, key: str, role: str, pattern: str) -> str:
+    try:
+        demand_pattern(role, pattern)
+        if key != role and "{" in pattern:
+            raise ValueError("is a whole name here, without {}")
+    except ValueError as error:
+        raise table.wrong(key, str(error)) from None
+    return pattern
+
+
+def _service(table: _Table | None) -> Service:
+    if table is None:
+        return Service()
+    table.only(("service_category", "service_subcategory"))
+    default = Service()
+    found = Service(
+        category=table.text("service_category") or default.category,
+        subcategory=table.text("service_subcategory") or default.subcategory,
+    )
+    try:
+        demand_service(found)
+    except ValueError as error:
+        raise table.wrong("service_category", str(error)) from None
+    return found
 
 
 def _numbers(table: _Table | None) -> Mapping[str, float]:
