@@ -170,10 +170,20 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="ListCost", kind=COST, cell=lambda c, _: c.priced),
     Column(name="ListUnitPrice", kind=COST, cell=lambda c, _: c.unit_price),
     Column(name="PricingCategory", kind=TEXT, cell=_text(_pricing_category)),
-    Column(name="PricingCurrency", kind=TEXT, cell=_text(lambda c: TOKENS if c.pays_in_tokens else c.currency)),
-    Column(name="PricingCurrencyContractedUnitPrice", kind=COST, cell=_pricing_price),
-    Column(name="PricingCurrencyEffectiveCost", kind=COST, cell=_pricing_effective),
-    Column(name="PricingCurrencyListUnitPrice", kind=COST, cell=_pricing_price),
+    # The requirements model of 1.2 takes codes of ISO 4217 only, so tokens are priced in money there.
+    Column(
+        name="PricingCurrency",
+        kind=TEXT,
+        cell=_text(lambda c: TOKENS if c.pays_in_tokens else c.currency),
+        versions=_NEW,
+    ),
+    Column(name="PricingCurrency", kind=TEXT, cell=_text(lambda c: c.currency), versions=_OLD),
+    Column(name="PricingCurrencyContractedUnitPrice", kind=COST, cell=_pricing_price, versions=_NEW),
+    Column(name="PricingCurrencyContractedUnitPrice", kind=COST, cell=lambda c, _: c.unit_price, versions=_OLD),
+    Column(name="PricingCurrencyEffectiveCost", kind=COST, cell=_pricing_effective, versions=_NEW),
+    Column(name="PricingCurrencyEffectiveCost", kind=COST, cell=lambda c, _: c.effective, versions=_OLD),
+    Column(name="PricingCurrencyListUnitPrice", kind=COST, cell=_pricing_price, versions=_NEW),
+    Column(name="PricingCurrencyListUnitPrice", kind=COST, cell=lambda c, _: c.unit_price, versions=_OLD),
     Column(name="PricingQuantity", kind=QUANTITY, cell=lambda c, _: c.pricing_quantity),
     Column(name="PricingUnit", kind=TEXT, cell=_text(lambda c: c.pricing_unit)),
     Column(name="ProviderName", kind=TEXT, cell=_text(lambda c: c.payer.seller), versions=_OLD),
@@ -236,7 +246,8 @@ def _written(cell: Cell, kind: Any) -> str:
         case None:
             return ""
         case Decimal():
-            return f"{cell:f}"
+            # A column of whole numbers is one of decimals too, for readers that guess types.
+            return f"{cell:f}" if "." in f"{cell:f}" else f"{cell:f}.0"
         case int() if kind == INSTANT:
             return format_us(cell)
     return str(cell)
