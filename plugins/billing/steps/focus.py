@@ -206,9 +206,11 @@ class _Known:
         known = self.apis[api]
         in_force = [one for one in self.sizes.get(api, ()) if one[0] < end_us]
         _, size, takes_tokens = in_force[-1] if in_force else (0, MICRO, False)
-        unit = known.usage_unit if size == MICRO else f"{format_micro(size)} {known.usage_unit}"
+        # The format of units in FOCUS joins words by dashes.
+        unit = known.usage_unit.replace("_", "-")
+        charged = unit if size == MICRO else f"{format_micro(size)} {unit}"
         return Metered(
-            api=api, name=known.name or api, usage_unit=known.usage_unit, charged_unit=unit, takes_tokens=takes_tokens
+            api=api, name=known.name or api, usage_unit=unit, charged_unit=charged, takes_tokens=takes_tokens
         )
 
     def payer(self, team_id: str, customer_id: str = "") -> Payer:
@@ -559,8 +561,9 @@ def _used_before(told: _Told) -> dict[tuple[str, int, str], int]:
 
 def _currency(told: _Told, known: _Known, cycle: Any) -> str:
     """The currency in which a team is told what costs nothing: of its pay as you go, else of its tokens, else that of
-    the seller's VAT; blank where none is known.
+    the seller's VAT, else the first of the price list; blank where there is none.
     """
     held = known.currencies.get(cycle.team_id, {})
-    paying = held.get(cycle.payg_subscription_id)
-    return paying or next(iter(held.values()), "") or known.parties.seller.vat_currency
+    paying = held.get(cycle.payg_subscription_id) or next(iter(held.values()), "")
+    listed = known.reference["unit_prices"]["currency"]
+    return paying or known.parties.seller.vat_currency or min(listed, default="")
