@@ -34,7 +34,7 @@ def before_the_month_ends(world: World) -> None:  # noqa: F811
 
 def test_what_the_page_says_is_what_one_sees(world: World) -> None:  # noqa: F811
     before_the_month_ends(world)
-    assert len(STEPS) == 6
+    assert len(STEPS) == 7
     for commands in STEPS.values():
         for command in commands:
             said = run(command.line)

@@ -19,13 +19,21 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from beancount import loader
 from sqlalchemy import update
 
+from benchmarks.workload import ALL_CLOSED, Size, write_workload
+from billing.core.accounts import Accounts
 from billing.core.errors import ConservationBroken, NotFound, UsageError
 from billing.core.focus import Service
+from billing.core.months import Month
 from billing.outbound.focus_files import columns_of
+from billing.steps.close import close
 from billing.steps.credit import credit
 from billing.steps.focus import charges, export_focus
+from billing.steps.ingest import SourceFile, ingest
+from billing.steps.journal import journal, write_journal
+from billing.steps.reference import load_reference
 from billing.steps.register import register
 from billing.steps.reissue import reissue
 from billing.store.home import Home
@@ -117,6 +125,7 @@ def test_corrections_say_so(whole: Shop) -> None:
         ("INV-CN-2026-000002", FIRST, "-2.30", "-2.0", "2026-07-31T22:00:00Z"),
     ]
     assert {row["ChargePeriodStart"] for row in usage} == {"2026-06-15T00:00:00Z"}
+    assert {row["ConsumedQuantity"] for row in rows} == {""}, "usage was told by the first invoice"
 
 
 def test_tokens_cost_what_was_paid_for_them(whole: Shop) -> None:
@@ -287,6 +296,27 @@ def test_files_of_1_2_pass_the_validator(whole: Shop, validator: Path) -> None:
     pq.write_table(pq.read_table(folder / "all.parquet", filters=[("InvoiceId", "!=", "")]), invoiced)
     # Of two rules of which one must hold, the one that does not is named as well.
     assert failing(validator, invoiced, CRITERIA) == {"InvoiceId-C-004-C"}, "what is invoiced passes every rule"
+
+
+def test_a_made_month_passes_the_validator_and_beancount(shop: Shop, validator: Path) -> None:
+    """The benchmark's data, small: many zones, currencies, units of two words, tokens without an amount."""
+    scenario, out = shop.fresh("workload"), shop.fresh("out")
+    write_workload(scenario, Size(events=3_000, teams=40, days_a_file=45))
+    for step in json.loads((scenario / "steps.json").read_text("utf-8")):
+        match step["do"]:
+            case "reference":
+                load_reference(shop.home, scenario / step["folder"])
+            case "ingest":
+                file = SourceFile(path=scenario / step["file"], name=step["file"])
+                ingest(shop.home, [file], instant(step["now"]))
+    close(shop.home, ALL_CLOSED)
+    last = ALL_CLOSED.date()
+    export_focus(shop.home, out, JULY, last, version="1.2", service=Service(), together=True)
+    assert failing(validator, out / "all.parquet", WITH_COMMITMENTS) <= CANNOT_HOLD
+    found = journal(shop.home, Month.of(last), instant("2027-01-01T00:00:00Z"), Accounts())
+    assert any(one.document for one in found.entries)
+    _, errors, _ = loader.load_file(str(write_journal(found, out)[-1]))
+    assert errors == []
 
 
 def test_what_the_validator_cannot_hold_holds(whole: Shop) -> None:

@@ -206,8 +206,8 @@ class _Known:
         known = self.apis[api]
         in_force = [one for one in self.sizes.get(api, ()) if one[0] < end_us]
         _, size, takes_tokens = in_force[-1] if in_force else (0, MICRO, False)
-        # The format of units in FOCUS joins words by dashes.
-        unit = known.usage_unit.replace("_", "-")
+        # Units of FOCUS are words: what joins them here does not.
+        unit = known.usage_unit.replace("_", " ")
         charged = unit if size == MICRO else f"{format_micro(size)} {unit}"
         return Metered(
             api=api, name=known.name or api, usage_unit=unit, charged_unit=charged, takes_tokens=takes_tokens
