@@ -13,6 +13,7 @@ import typer
 from billing.commands.audit import audit_app
 from billing.commands.checks import checks_app
 from billing.commands.cycles import PARKED_STATUS, cycles_app
+from billing.commands.exports import export_app
 from billing.commands.files import files_app
 from billing.commands.invoices import invoices_app
 from billing.commands.mail import mail_app
@@ -20,7 +21,6 @@ from billing.commands.month import month_app
 from billing.commands.payments import payments_app
 from billing.commands.reference import reference_app
 from billing.commands.terminal import (
-    Folder,
     LogFormat,
     errors,
     log_as,
@@ -64,6 +64,7 @@ app.add_typer(payments_app, name="payments")
 app.add_typer(mail_app, name="mail")
 app.add_typer(files_app, name="files")
 app.add_typer(month_app, name="month")
+app.add_typer(export_app, name="export")
 app.add_typer(audit_app, name="audit")
 
 
@@ -126,16 +127,6 @@ def balances(
         typer.echo(f"{export_balances(found, out)} balances written to {out}.")
         return
     show_table(f"Balances at {format_instant(at)}", BALANCES, sorted(balance_cells(found)))
-
-
-@app.command()
-def export(context: typer.Context, folder: Folder) -> None:
-    """Write the outputs: cycles, carry, charges, invoices, credit notes, payments, rejected, parked."""
-    from billing.steps.export import export as export_all
-
-    with opened_home(context) as (home, _):
-        for name, rows in export_all(home, folder).items():
-            typer.echo(f"{folder / name}.csv: {rows} rows")
 
 
 @app.command()

@@ -90,6 +90,19 @@ it. It may also say where usage and reference data come from, and numbers for wh
     on = ["success", "failure"]
     arguments = { to = "team@example.com", subject = "Close {{ close_no }}", html_content = "<pre>{{ summary }}</pre>" }
 
+    [accounts]                           # where the journal books what; patterns, see core/accounts.py for all of them
+    receivable = "Assets:Receivable:{customer}"
+    [accounts.usage]                     # a whole name by API (vat: by country; gateway: by gateway; tokens,
+    render = "Income:Rendering"          # tokens_sold, deferred_tokens, breakage: by kind of subscription)
+
+    [exports]                            # where the DAG exports puts Parquet and FOCUS for a warehouse
+    location = "s3://bucket/exports"     # or a folder
+    connection = "exports_bucket"        # an Airflow connection; without, what this machine's environment gives
+
+    [focus]                              # of the services, in the words of the FOCUS specification
+    service_category = "Developer Tools"
+    service_subcategory = "Developer Platforms"
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -112,10 +125,12 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from billing.core.accounts import DEFAULTS, OVERRIDDEN_BY, Accounts, demand_distinct, demand_pattern
 from billing.core.approval import NEVER_ASKED, Policy, When
 from billing.core.collecting import CollectingRules
 from billing.core.errors import UsageError
 from billing.core.file_layout import Layout
+from billing.core.focus import Service, demand_service
 from billing.core.instants import from_us, parse_instant_us
 from billing.core.mail_addresses import Mailbox, parse_mailbox
 from billing.core.payments import MANUAL
@@ -265,12 +280,22 @@ class NotifierSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSettings:
+    """Where exports are placed: ``location`` is an absolute folder, or a URL. ``connection``: the id of an Airflow
+    connection; blank where the environment opens it.
+    """
+
+    location: str
+    connection: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
     ``reference`` is None where reference data comes from files, ``lake`` where the usage table is in the home,
     ``audit`` where heads of the log are kept nowhere else, ``mail`` where none is sent, ``files`` where documents are
-    copied nowhere.
+    copied nowhere, ``exports`` where none are placed by themselves.
     ``expectations``: numbers by name, as they were given.
     """
 
@@ -291,6 +316,9 @@ class Settings:
     mail: MailSettings | None
     files: FilesSettings | None
     notify: tuple[NotifierSettings, ...]
+    exports: ExportSettings | None
+    accounts: Accounts
+    service: Service
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -312,6 +340,9 @@ class Settings:
             "mail",
             "files",
             "notify",
+            "exports",
+            "accounts",
+            "focus",
             "expectations",
         )
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
@@ -338,6 +369,9 @@ class Settings:
             mail=_mail(file.table("mail")),
             files=_files(file.table("files")),
             notify=tuple(_notifier(one) for one in file.tables("notify")),
+            exports=_exports(file.table("exports")),
+            accounts=_accounts(file.table("accounts")),
+            service=_service(file.table("focus")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -624,6 +658,61 @@ def _notifier(table: _Table) -> NotifierSettings:
             )
     on = table.names("on", _OUTCOMES) or _OUTCOMES
     return NotifierSettings(notifier=path, on=on, arguments=arguments)
+
+
+def _exports(table: _Table | None) -> ExportSettings | None:
+    if table is None:
+        return None
+    table.only(("location", "connection"))
+    return ExportSettings(
+        location=_location(table, "location", "s3://bucket/exports"), connection=table.text("connection")
+    )
+
+
+def _accounts(table: _Table | None) -> Accounts:
+    """Patterns, and whole names by API, country, gateway or kind."""
+    if table is None:
+        return Accounts()
+    table.only(tuple(DEFAULTS))
+    patterns, overrides = dict(DEFAULTS), {}
+    for role, given in table.content.items():
+        if not isinstance(given, dict):
+            patterns[role] = _account(table, role, role, table.text(role))
+            continue
+        if role not in OVERRIDDEN_BY:
+            raise table.wrong(role, "is one account; write it in quotes")
+        inner = table.inner(role)
+        for key in inner.content:
+            overrides[role, key] = _account(inner, key, role, inner.text(key))
+    found = Accounts(patterns=MappingProxyType(patterns), overrides=MappingProxyType(overrides))
+    demand_distinct(found)
+    return found
+
+
+def _account(table: _Table, key: str, role: str, pattern: str) -> str:
+    try:
+        demand_pattern(role, pattern)
+        if key != role and "{" in pattern:
+            raise ValueError("is a whole name here, without {}")
+    except ValueError as error:
+        raise table.wrong(key, str(error)) from None
+    return pattern
+
+
+def _service(table: _Table | None) -> Service:
+    if table is None:
+        return Service()
+    table.only(("service_category", "service_subcategory"))
+    default = Service()
+    found = Service(
+        category=table.text("service_category") or default.category,
+        subcategory=table.text("service_subcategory") or default.subcategory,
+    )
+    try:
+        demand_service(found)
+    except ValueError as error:
+        raise table.wrong("service_category", str(error)) from None
+    return found
 
 
 def _numbers(table: _Table | None) -> Mapping[str, float]:

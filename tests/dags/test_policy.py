@@ -77,6 +77,7 @@ def test_every_file_holds_the_dag_of_its_name(dags: dict[str, dict[str, object]]
         "audit_heads",
         "delivery",
         "payment_collection",
+        "exports",
     }
     assert set(dags) == {path.stem for path in FILES} == {*scheduled, *ON_REQUEST}
 

@@ -38,7 +38,7 @@ AUGUST = "e6,2026-08-02T00:00:00Z,a2,translate,10,,"
 def test_what_the_page_says_is_what_one_sees(world: World) -> None:  # noqa: F811
     before_the_month_ends(world)
     (world.folder / "august.csv").write_text("\n".join([USAGE_HEADER, AUGUST, ""]), "utf-8")
-    assert len(STEPS) == 8
+    assert len(STEPS) == 9
     for commands in STEPS.values():
         for command in commands:
             said = run(command.line)

@@ -1,4 +1,4 @@
-"""``billing month``: accrue, tokens, lock, unlock, status. Finance's month, from its last close on."""
+"""``billing month``: accrue, tokens, journal, lock, unlock, status. Finance's month, from its last close on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from billing.core.model import Parked
     from billing.steps.books_at import Known
 
-month_app = typer.Typer(help="Finance's month: accruals, prepaid tokens, locks.", no_args_is_help=True)
+month_app = typer.Typer(help="Finance's month: accruals, prepaid tokens, the journal, locks.", no_args_is_help=True)
 
 
 def _parse_month(text: str) -> Month:
@@ -70,6 +70,26 @@ def month_tokens(context: typer.Context, month: TheMonth, out: Out = None) -> No
     else:
         say_written(write_tokens(found, out))
     _say_known(found.known, found.troubles)
+
+
+@month_app.command("journal")
+def month_journal(
+    context: typer.Context,
+    month: TheMonth,
+    out: Annotated[Path, typer.Option(file_okay=False, help="The folder in which the files are written.")],
+) -> None:
+    """What was issued, earned and paid, in double entry, as CSV and beancount; kept once the month is locked."""
+    from billing.steps.journal import journal, write_journal
+
+    with opened_home(context) as (home, settings):
+        found = journal(home, month, datetime.now(UTC), settings.accounts)
+    say_written(write_journal(found, out))
+    for (account, currency), amount in found.closing.items():
+        typer.echo(f"  {account}: {found.opening.get((account, currency), 0)} before, {amount} {currency} after")
+    stays = "it is kept with the lock" if found.is_kept else "estimates may change until the month is locked"
+    errors.print(f"{len(found.entries)} entries, balanced and proven against the books; {stays}.")
+    for trouble in found.troubles:
+        errors.print(f"not told honestly: {trouble}", markup=False)
 
 
 @month_app.command("lock")

@@ -14,17 +14,18 @@ from billing.commands.terminal import opened_home, parse_day_number
 from billing.core.instants import from_day
 
 
-def _parse_day(text: str) -> date:
+def parse_day(text: str) -> date:
+    """A day as it is written, for an option."""
     return from_day(parse_day_number(text))
 
 
 def invoices_register(
     context: typer.Context,
     first: Annotated[
-        date, typer.Option("--from", parser=_parse_day, metavar="DAY", help="The first issue date, YYYY-MM-DD.")
+        date, typer.Option("--from", parser=parse_day, metavar="DAY", help="The first issue date, YYYY-MM-DD.")
     ],
     last: Annotated[
-        date, typer.Option("--to", parser=_parse_day, metavar="DAY", help="The last issue date; it is included.")
+        date, typer.Option("--to", parser=parse_day, metavar="DAY", help="The last issue date; it is included.")
     ],
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write it into this file, .csv or .xlsx, rather than show it.")

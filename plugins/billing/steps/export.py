@@ -1,19 +1,24 @@
-"""Write the outputs: what was closed, charged, invoiced, given back, rejected and parked (data contract, "Outputs")."""
+"""Write the outputs: what was closed, charged, invoiced, given back, rejected and parked (data contract, "Outputs"); as
+Parquet for a warehouse also what became of the money and of the documents.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pandas as pd
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, desc, select
 
 from billing.core.frames import rows
 from billing.core.instants import format_instant, format_us, from_day
 from billing.core.model import ApiBilling, Kind
 from billing.core.quantity import format_micro
 from billing.core.reference import FOREVER_US
+from billing.outbound.file_sets import Staged, placed_in, schema_told
 from billing.outbound.output_tables import COLUMNS, write_table
+from billing.outbound.parquet_tables import schema_of, write_parquet
 from billing.store import payments
 from billing.store.batches import COMMITTED
 from billing.store.home import Home
@@ -24,15 +29,20 @@ from billing.store.tables import (
     batch_files,
     batches,
     carry,
+    charge_invoices,
+    charges,
     credit_note_lines,
     credit_notes,
     cycles,
+    documents,
     draws,
     duplicate_ranges,
     invoice_lines,
     invoices,
+    log,
     parked,
     payment_events,
+    placed_files,
     quarantine,
 )
 
@@ -46,6 +56,34 @@ def export(home: Home, folder: Path) -> dict[str, int]:
     with home.database.read() as connection:
         tables = {name: list(rows(connection)) for name, rows in _TABLES.items()}
     return {name: write_table(folder / f"{name}.csv", COLUMNS[name], rows) for name, rows in tables.items()}
+
+
+def export_parquet(home: Home, folder: Path) -> dict[str, int]:
+    """Write every output table, and those of the money and the documents, as typed Parquet: all of it or nothing, from
+    one state of the books, which ``manifest.json`` names. Returns the rows of each.
+    """
+    return write_all(home, placed_in(folder))
+
+
+def write_all(home: Home, place: AbstractContextManager[Staged]) -> dict[str, int]:
+    """The same into a place (``outbound.file_sets``). A table is in memory at a time."""
+    counts: dict[str, int] = {}
+    with place as staged, home.database.read() as connection:
+        for name, read in {**_TABLES, **_FURTHER}.items():
+            file = f"{name}.parquet"
+            counts[name] = staged.rows[file] = write_parquet(staged.path(file), _columns(name), read(connection))
+        head = connection.execute(select(log.c.seq, log.c.hash).order_by(desc(log.c.seq)).limit(1)).first()
+        told = {name: {f.name: str(f.type) for f in schema_of(_columns(name))} for name in counts}
+        staged.facts |= {
+            "export": "outputs",
+            "log": {"seq": head.seq, "hash": head.hash} if head else None,
+            "schema": {name: schema_told(columns) for name, columns in told.items()},
+        }
+    return counts
+
+
+def _columns(name: str) -> tuple[str, ...]:
+    return COLUMNS.get(name) or FURTHER_COLUMNS[name]
 
 
 def export_balances(frame: pd.DataFrame, path: Path) -> int:
@@ -221,4 +259,61 @@ _TABLES: dict[str, Callable[[Connection], Cells]] = {
     "credit_note_lines": _credit_note_lines,
     "payments": _payments,
     "payment_events": _payment_events,
+}
+
+
+# --- the money and the documents -------------------------------------------------------------------------------------
+
+FURTHER_COLUMNS = {
+    "documents": ("number", "kind", "sha256", "bytes", "path", "bundle"),
+    "placed_files": ("destination", "path", "number", "kind", "sha256", "bytes", "at"),
+    "payment_charges": (
+        "charge_key",
+        "customer_id",
+        "gateway",
+        "payment_method_id",
+        "currency",
+        "amount",
+        "state",
+        "reference",
+        "attempts",
+        "opened_at",
+        "attempted_at",
+        "next_attempt_at",
+        "problem",
+    ),
+    "payment_charge_invoices": ("number", "charge_key", "currency", "amount"),
+}
+"""Tables that only the Parquet has."""
+
+
+def _documents(connection: Connection) -> Cells:
+    for r in connection.execute(select(documents)):
+        yield (r.number, r.kind, r.sha256, str(r.bytes), r.path, r.bundle)
+
+
+def _placed_files(connection: Connection) -> Cells:
+    for r in connection.execute(select(placed_files)):
+        yield (r.destination, r.path, r.number, r.kind, r.sha256, str(r.bytes), format_us(r.at_us))
+
+
+def _payment_charges(connection: Connection) -> Cells:
+    for r in connection.execute(select(charges)):
+        amount = str(from_minor(r.amount_minor, r.currency))
+        times = ("" if us is None else format_us(us) for us in (r.opened_at_us, r.attempted_at_us, r.next_attempt_us))
+        head = (r.charge_key, r.customer_id, r.gateway, r.payment_method_id, r.currency, amount)
+        yield (*head, r.state, r.reference, str(r.attempts), *times, r.problem)
+
+
+def _payment_charge_invoices(connection: Connection) -> Cells:
+    query = select(charge_invoices, invoices.c.currency).join(invoices, invoices.c.number == charge_invoices.c.number)
+    for r in connection.execute(query):
+        yield (r.number, r.charge_key, r.currency, str(from_minor(r.amount_minor, r.currency)))
+
+
+_FURTHER: dict[str, Callable[[Connection], Cells]] = {
+    "documents": _documents,
+    "placed_files": _placed_files,
+    "payment_charges": _payment_charges,
+    "payment_charge_invoices": _payment_charge_invoices,
 }

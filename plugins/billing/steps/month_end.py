@@ -148,18 +148,23 @@ def tokens(home: Home, month: Month, now: datetime) -> Tokens:
         zone = demand_over(home, connection, month, now)
         before = books_at(home, connection, month.start_us(zone))
         books = books_at(home, connection, month.end_us(zone))
+    return Tokens(
+        month=month,
+        at_us=books.at_us,
+        known=books.known,
+        grants=moved_grants(before, books),
+        troubles=books.troubles,
+    )
+
+
+def moved_grants(before: Books, books: Books) -> tuple[tuple[TokenMovement, MoneyMovement | None], ...]:
+    """What became of every grant between two instants, as the later books know it."""
     used_before, used = before.used.granted_micro, books.used.granted_micro
     moved = [
         movement(grant, used_before.get(grant.grant_id, 0), used.get(grant.grant_id, 0), before.at_us, books.at_us)
         for grant in sold_grants(books.reference)
     ]
-    return Tokens(
-        month=month,
-        at_us=books.at_us,
-        known=books.known,
-        grants=tuple((one, money(one)) for one in moved if one is not None),
-        troubles=books.troubles,
-    )
+    return tuple((one, money(one)) for one in moved if one is not None)
 
 
 def demand_over(home: Home, connection: Connection, month: Month, now: datetime) -> str:
