@@ -10,47 +10,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 
+from billing.core.alert_rules import AlertKind, AlertRules
 from billing.core.instants import DAY_US, format_us, to_us
 from billing.core.model import Kind, PaymentMethod, Subscription
 from billing.core.outlook import Outlook, Why
-from billing.core.quantity import MICRO, format_micro
+from billing.core.quantity import format_micro
 from billing.core.reference import FOREVER_US
 from billing.core.standing import Standing, StandingBalance
 from billing.core.terms import TeamTerms
 
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
-
-
-class AlertKind(StrEnum):
-    """What can be told, the most urgent first."""
-
-    UNFUNDED = "unfunded"
-    PAYMENT_MISSING = "payment_missing"
-    PAYMENT_EXPIRES = "payment_expires"
-    LOW = "low"
-    RUNS_OUT = "runs_out"
-    ENDS = "ends"
-    UNASSIGNED = "unassigned"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AlertRules:
-    """When admins are told (settings ``[alerts]``).
-
-    ``low_percent``: shares left at which a balance is low; ``least_granted_micro``: smaller ones are not worth it;
-    ``free``: whether free balances count, which are meant to be used up every month; ``off``: kinds that are not
-    raised. ``mail``: whether anybody gets mail; more than ``mails_at_once_max`` at one refresh become one, to finance.
-    """
-
-    low_percent: tuple[int, ...] = (20, 5)
-    least_granted_micro: int = 10 * MICRO
-    ends_within_days: int = 30
-    free: bool = False
-    off: frozenset[AlertKind] = frozenset()
-    mail: bool = True
-    mails_at_once_max: int = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +95,7 @@ def alerts_of(
         *_unfunded(standing),
         *_payment(standing, team, methods, rules),
         *_low(standing, pools, rules),
-        *_run_out(standing, pools, outlook),
+        *_run_out(standing, pools, outlook, rules),
         *_ending(standing, pools, rules),
     ]
     return tuple(alert for alert in found if alert.kind not in rules.off)
@@ -238,15 +208,18 @@ def _low(standing: Standing, pools: Sequence[_Pool], rules: AlertRules) -> Itera
 
 
 def _run_out(
-    standing: Standing, pools: Sequence[_Pool], outlook: Callable[[StandingBalance], Outlook]
+    standing: Standing, pools: Sequence[_Pool], outlook: Callable[[StandingBalance], Outlook], rules: AlertRules
 ) -> Iterator[Alert]:
-    """Pools of which all is expected to be used up before it ends or refreshes."""
+    """Pools of which all is expected to be used up soon, and before it ends or refreshes."""
+    soon_us = standing.as_of_us + rules.runs_out_within_days * DAY_US
     for pool in pools:
         found = [outlook(balance) for balance in pool.balances]
         times = [one.at_us for one in found if one.at_us is not None]
         if not times or any(one.at_us is None and one.why is not Why.USED_UP for one in found):
             continue
         last = max((one for one in found if one.at_us is not None), key=lambda one: one.at_us or 0)
+        if (last.at_us or 0) > soon_us:
+            continue
         at = _instant(last.at_us)
         yield Alert(
             key=pool.key("runs_out"),

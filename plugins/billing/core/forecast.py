@@ -82,8 +82,7 @@ def fit(quantities: Floats | Sequence[float], first_day: int) -> Fit | None:
     series, first_day = series[used[0] :], first_day + int(used[0])
     pattern = _pattern(series, first_day)
     factor = pattern[(first_day + np.arange(len(series))) % 7]
-    best = min((_smoothed(series, factor, smoothing) for smoothing in _SMOOTHINGS), key=lambda one: one[1])
-    level, squares, smoothing = best
+    level, squares, smoothing = _smoothed(series, factor)
     return Fit(
         level=max(level, float(series.mean()) / 100),
         pattern=tuple(pattern.tolist()),
@@ -102,16 +101,19 @@ def _pattern(series: Floats, first_day: int) -> Floats:
     return np.asarray(factor / factor.mean(), dtype=np.float64)
 
 
-def _smoothed(series: Floats, factor: Floats, smoothing: float) -> tuple[float, float, float]:
-    """The level after the last day, the mean square of what each next day erred by, and the smoothing."""
-    level = float(series[:DAYS_MIN].sum() / factor[:DAYS_MIN].sum())
-    gain = smoothing / float((factor**2).mean())
-    squares = 0.0
+def _smoothed(series: Floats, factor: Floats) -> tuple[float, float, float]:
+    """By the smoothing that tells each next day best: the level after the last day, the mean square of the errors, and
+    the smoothing.
+    """
+    level = np.full(len(_SMOOTHINGS), series[:DAYS_MIN].sum() / factor[:DAYS_MIN].sum())
+    gain = np.array(_SMOOTHINGS) / (factor @ factor) * len(factor)
+    squares = np.zeros(len(_SMOOTHINGS))
     for value, expected in zip(series.tolist(), factor.tolist(), strict=True):
         error = value - level * expected
         squares += error * error
-        level = max(level + gain * expected * error, 0.0)
-    return level, squares / max(len(series) - 2, 1), smoothing
+        level = np.maximum(level + gain * expected * error, 0.0)
+    best = int(np.argmin(squares))
+    return float(level[best]), float(squares[best]) / max(len(series) - 2, 1), _SMOOTHINGS[best]
 
 
 def _weekly_squares(series: Floats, factor: Floats) -> float:

@@ -9,7 +9,7 @@ concerns the balance: an API's own, or that of all APIs together that the tokens
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
@@ -96,6 +96,8 @@ class Outlooks:
         self._fits = {api: fit(np.array(p.quantities_micro, dtype=float), p.first_day) for api, p in paces.items()}
         self._grid = self._instants()
         self._passed: dict[tuple[float, ...], Floats] = {}
+        self._edges: dict[str, list[int]] = {}
+        self._expected: dict[str, Floats] = {}
         self._look()
 
     def of(self, balance: StandingBalance) -> Outlook:
@@ -142,14 +144,19 @@ class Outlooks:
 
     def _usage(self, api: str, factors: Floats | None = None) -> Floats:
         """What an API is expected to use from now to each instant, in 10^-6; ``factors`` by instant, on top of it."""
+        if api not in self._expected:
+            self._expected[api] = self._find_usage(api)
+        found = self._expected[api]
+        return found if factors is None else np.maximum.accumulate(found * factors)
+
+    def _find_usage(self, api: str) -> Floats:
         one = self._fits.get(api)
         if one is not None:
-            found = self._days(one) * one.level
-        else:
-            quantities = self._paces[api].quantities_micro if api in self._paces else ()
-            mean = max(sum(quantities), 0) / len(quantities) if quantities else 0.0
-            found = (self._grid - self._grid[0]) / DAY_US * mean
-        return found if factors is None else np.maximum.accumulate(found * factors)
+            return self._days(one) * one.level
+        quantities = self._paces[api].quantities_micro if api in self._paces else ()
+        mean = max(sum(quantities), 0) / len(quantities) if quantities else 0.0
+        found: Floats = (self._grid - self._grid[0]) / DAY_US * mean
+        return found
 
     def _units(self, api: str, factors: Floats | None = None) -> Floats:
         """Charged units that are complete by each instant, what is carried now included; fractions of the next too."""
@@ -160,7 +167,9 @@ class Outlooks:
         """The usage of several APIs as one series, each with a weight."""
         mine = {api: weight for api, weight in weights.items() if api in self._paces}
         if len(mine) == 1:
-            return self._fits[next(iter(mine))]
+            ((api, weight),) = mine.items()
+            one = self._fits[api]
+            return one and replace(one, level=one.level * weight, deviation=one.deviation * weight)
         days = [range(p.first_day, p.first_day + len(p.quantities_micro)) for p in map(self._paces.get, mine) if p]
         if not days:
             return None
@@ -226,6 +235,11 @@ class Outlooks:
 
     def _periods(self, s: Subscription) -> list[int]:
         """Where periods of a free balance begin and end, as places of instants; the first is the running one's."""
+        if s.subscription_id not in self._edges:
+            self._edges[s.subscription_id] = self._find_periods(s)
+        return self._edges[s.subscription_id]
+
+    def _find_periods(self, s: Subscription) -> list[int]:
         now, until = int(self._grid[0]), int(self._grid[-1])
         edges = [s.purchased_at_us, s.ends_at_us, *anniversaries_between(s.time_zone, s.purchased_at_us, now, until)]
         inside = np.array(sorted({edge for edge in edges if now < edge < until}), dtype=np.float64)
@@ -271,6 +285,11 @@ class Outlooks:
         """What a unit of each API that was used lately costs in 10^-6 of a token."""
         rated = ((api, self._rates[api].tokens_micro) for api in sorted(self._paces) if api in self._rates)
         return {api: cost for api, cost in rated if cost}
+
+    def _has_tokens(self) -> bool:
+        """Whether a token could pay from now on."""
+        now = self._standing.as_of_us
+        return any(grant.ends_us > now for kind in POOL_KINDS for grant in self._team.token_grants[kind])
 
     def _tokens_asked(self, costs: Mapping[str, int], factors: Floats | None) -> Floats:
         """What the tokens are asked for by each instant, in 10^-6: units that free balances do not pay."""
@@ -335,11 +354,10 @@ class Outlooks:
 
     def _spend_until(self, end_us: int, prices: Mapping[str, int], factors: Floats | None) -> float:
         """What pay as you go pays for from now on until an instant, in 10^-6 of the currency."""
-        costs = self._costs()
-        asked = self._tokens_asked(costs, factors)
-        unpaid = self._beyond_tokens(asked)
         last = int(np.searchsorted(self._grid, min(end_us, self._grid[-1])))
-        share = float(unpaid[last] / asked[last]) if asked[last] > 0 else 1.0
+        costs = self._costs() if self._has_tokens() else {}
+        asked = self._tokens_asked(costs, factors)
+        share = float(self._beyond_tokens(asked)[last] / asked[last]) if asked[last] > 0 else 1.0
         spend = 0.0
         for api, price in prices.items():
             units = float(self._beyond_free(api, self._units(api, factors))[last])

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class StandingApi:
 class Standing:
     """How a team stands at ``as_of_us``. ``cycle`` is the running one, None before its first; ``subscription_id`` and
     ``currency`` are of the pay as you go of it, blank where there is none, and ``spend_minor`` what its invoice would
-    be now, net. Without usage nothing of it changes before ``changes_at_us``.
+    be now, net. Without usage nothing of it changes before ``changes_at_us``, at most a day later.
     """
 
     team_id: str
@@ -182,7 +183,7 @@ def standing_of(
         unfunded_units=sum(int(row.charged_units) for row in mine if row.source == UNFUNDED),
         balances=tuple(_balances(team_id, team, used, as_of_us)),
         apis=tuple(_apis(rates, facts, mine, counted, cycle, as_of_us)),
-        changes_at_us=_changes_at(team, terms, cycle, as_of_us),
+        changes_at_us=min(_changes_at(team, terms, cycle, as_of_us), _looked_at_again_us(team_id, as_of_us)),
     )
 
 
@@ -315,6 +316,12 @@ def rates_at(terms: Terms, at_us: int) -> dict[str, Rate]:
         for api, row in zip(terms.apis, found, strict=True)
         if row >= 0
     }
+
+
+def _looked_at_again_us(team_id: str, as_of_us: int) -> int:
+    """When a team's forecast is made anew: once a day, at a time of its own, so that not all teams are due at once."""
+    own_us = crc32(team_id.encode()) % 86_400 * 1_000_000
+    return (as_of_us - own_us) // DAY_US * DAY_US + DAY_US + own_us
 
 
 def _changes_at(team: TeamTerms, terms: Terms, cycle: CycleSpan | None, as_of_us: int) -> int:

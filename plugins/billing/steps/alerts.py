@@ -14,7 +14,8 @@ from hashlib import sha256
 
 from sqlalchemy import Connection
 
-from billing.core.alerting import Alert, AlertKind, AlertRules
+from billing.core.alert_rules import AlertKind, AlertRules
+from billing.core.alerting import Alert
 from billing.core.instants import format_us, from_us
 from billing.core.reference import Reference
 from billing.steps.origin import origin
@@ -62,6 +63,7 @@ class ListedAlert:
     key: str
     kind: str
     team_id: str
+    subject_id: str
     subject: str
     raised_at: datetime
     ended_at: datetime | None
@@ -107,6 +109,7 @@ def list_alerts(home: Home, team_id: str | None = None, *, ended: bool = False) 
             key=row.alert_key,
             kind=row.kind,
             team_id=row.team_id,
+            subject_id=row.subject_id,
             subject=detail["subject"],
             raised_at=from_us(row.raised_at_us),
             ended_at=None if row.ended_at_us is None else from_us(row.ended_at_us),

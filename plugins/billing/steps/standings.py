@@ -1,7 +1,7 @@
 """How teams stand, found and kept: balances, the running cycle, forecasts, alerts (rules 8.1, 5.5, 5.6).
 
-A team is looked at again where it was rated again, where the passing of time changes something, and once a UTC day,
-when forecasts are made anew from the days that are whole by then. What is kept is written only where it differs. The
+A team is looked at again where it was rated again, where the passing of time changes something, and once a day, at a
+time of its own, when its forecast is made anew. What is kept is written only where it differs. The
 teams are written part by part; alerts with their mails and how fresh it all is come last, in one transaction: a run
 that is killed before is made up by the next one, which looks at the same teams.
 """
@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from billing.core.accrual import accrued_lines
-from billing.core.alerting import Alert, AlertRules, alerts_of, unassigned
+from billing.core.alert_rules import AlertRules
+from billing.core.alerting import Alert, alerts_of, unassigned
 from billing.core.errors import NotFound
 from billing.core.forecast import HISTORY_DAYS
 from billing.core.frames import rows
@@ -35,7 +36,7 @@ from billing.core.standing import (
     running_cycle,
     standing_of,
 )
-from billing.core.terms import Terms
+from billing.core.terms import TeamTerms, Terms
 from billing.steps import commit_points
 from billing.steps.alerts import Addressees, Alerted, settle_alerts
 from billing.steps.balances import demand_told
@@ -70,6 +71,7 @@ class Told:
     """A team's standing with its outlook, and the alerts that hold."""
 
     standing: Standing
+    team: TeamTerms
     outlooks: Outlooks
     alerts: tuple[Alert, ...] = ()
 
@@ -182,9 +184,7 @@ def _to_look_at(
     """The teams that may stand otherwise than is kept, in order, and those that are no more."""
     kept, now = standing_teams(connection), view.terms.teams.keys()
     gone = frozenset(kept - now)
-    day = view.as_of_us // DAY_US
-    is_like_before = before is not None and (before.load_no, before.as_of_us // DAY_US) == (view.load_no, day)
-    if before is None or not is_like_before or view.as_of_us < before.as_of_us:
+    if before is None or before.load_no != view.load_no or view.as_of_us < before.as_of_us:
         return sorted(now), gone
     changed = rated_since(connection, before.rating_no) | set(view.stale) | changing_by(connection, view.as_of_us)
     return sorted(((now - kept) | changed) & now), gone
@@ -215,7 +215,7 @@ def _told(
         standing = standing_of(team_id, view.terms, used, mine, cycle, view.rates, view.as_of_us)
         outlooks = Outlooks(team, view.terms, standing, view.rates, paces.get(team_id, {}))
         alerts = alerts_of(standing, team, view.methods, outlooks.of, rules)
-        yield Told(standing=standing, outlooks=outlooks, alerts=alerts)
+        yield Told(standing=standing, team=team, outlooks=outlooks, alerts=alerts)
 
 
 def _facts(books: OpenBooks) -> dict[str, OpenFacts]:
