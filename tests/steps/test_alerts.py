@@ -21,7 +21,8 @@ from billing.store.tables import mailings
 from .small_world import BOUGHT, REFERENCE, Shop, instant
 
 CARD = "pm1,c1,stripe,tok_1,visa,4242,2028-11"
-PAID = [row + "pm1" if row.startswith("payg") else row for row in REFERENCE["subscriptions"]]
+CARDS = [CARD, "pm2,c2,stripe,tok_2,visa,4242,2028-11"]
+PAID = [f"{row}pm{row[4]}" if row.startswith("payg") else row for row in REFERENCE["subscriptions"]]
 RULES = AlertRules()
 
 
@@ -33,7 +34,7 @@ def world(shop: Shop, **changed: Any) -> None:
     """The small world with a stored card, and a first refresh in which nothing holds."""
     given = {
         "subscriptions": PAID,
-        "payment_methods": [CARD],
+        "payment_methods": CARDS,
         "token_grants": [f"g2,flex2,100,{BOUGHT},2027-07-01T00:00:00Z"],
     }
     shop.load(**(given | changed))
@@ -73,7 +74,7 @@ def test_a_low_balance_is_told_once_a_threshold_and_again_of_a_new_grant(shop: S
         ("t2", "c2", "Team Two: 4 of 100 flex tokens are left (5 % or less)"),
     ]
     grants = [f"g2,flex2,100,{BOUGHT},2027-07-01T00:00:00Z", "g3,flex2,400,2026-07-14T00:00:00Z,2027-08-01T00:00:00Z"]
-    shop.load(subscriptions=PAID, payment_methods=[CARD], token_grants=grants)
+    shop.load(subscriptions=PAID, payment_methods=CARDS, token_grants=grants)
     assert refresh(shop, "07-15").alerts.ended == 2, "there is enough in the pool again"
     use(shop, "e3", "07-16", "6480")
     refresh(shop, "07-17")
@@ -87,11 +88,11 @@ def test_one_that_holds_again_is_not_told_again(shop: Shop) -> None:
     use(shop, "e0", "07-09", "300")
     refresh(shop, "07-11")
     grants = [f"g2,flex2,2000,{BOUGHT},2027-07-01T00:00:00Z"]
-    shop.load(subscriptions=PAID, payment_methods=[CARD], token_grants=grants)
+    shop.load(subscriptions=PAID, payment_methods=CARDS, token_grants=grants)
     assert refresh(shop, "07-12").alerts.ended == 2
     assert held(shop) == {}
     world_again = [f"g2,flex2,100,{BOUGHT},2027-07-01T00:00:00Z"]
-    shop.load(subscriptions=PAID, payment_methods=[CARD], token_grants=world_again)
+    shop.load(subscriptions=PAID, payment_methods=CARDS, token_grants=world_again)
     assert refresh(shop, "07-13").alerts.mails == 0
     assert len(held(shop)) == 2
     assert len(mails(shop)) == 1
@@ -110,7 +111,7 @@ def test_what_a_home_begins_with_is_told_to_finance_only(shop: Shop) -> None:
 
 def test_too_many_at_once_become_one_to_finance(shop: Shop) -> None:
     world(shop)
-    shop.load(payment_methods=[CARD], subscriptions=REFERENCE["subscriptions"])
+    shop.load(payment_methods=CARDS, subscriptions=REFERENCE["subscriptions"])
     assert refresh(shop, "07-03", AlertRules(mails_at_once_max=1)).alerts.mails == 1
     assert [(team, mail["why"]) for team, _, mail in mails(shop)] == [("", "many")]
 
@@ -121,7 +122,7 @@ def test_no_mail_where_none_is_wanted_and_no_alert_of_a_kind_that_is_off(shop: S
     rules = AlertRules(mail=False, off=frozenset({AlertKind.LOW}))
     assert refresh(shop, "07-11", rules).alerts.raised == 0
     shop.load(
-        payment_methods=[CARD],
+        payment_methods=CARDS,
         subscriptions=REFERENCE["subscriptions"],
         token_grants=["g2,flex2,100,2026-07-01T00:00:00Z,2027-07-01T00:00:00Z"],
     )
@@ -194,7 +195,7 @@ def test_killed_anywhere_each_is_told_once(shop: Shop, point: str, monkeypatch: 
 
 def test_nothing_secret_is_told(shop: Shop, run_billing: Callable[..., tuple[int, str]]) -> None:
     """No token of a payment method in any alert, mail or list."""
-    world(shop, payment_methods=[CARD.replace("2028-11", "2026-08").replace("tok_1", "tok_hush")])
+    world(shop, payment_methods=[CARD.replace("2028-11", "2026-08").replace("tok_1", "tok_hush"), CARDS[1]])
     refresh(shop, "08-05")
     status, said = run_billing(shop, "alerts", "list", "--all")
     assert status == 0
