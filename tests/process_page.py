@@ -36,7 +36,8 @@ def log_entries() -> str:
 def points() -> str:
     """A row a point at which the tests kill the process."""
     parts = (commit_points.ALL, commit_points.APPROVAL, commit_points.BY_HAND, commit_points.COLLECT)
-    names = (*(name for part in parts for name in part), *commit_points.DELIVERY, *commit_points.UPKEEP)
+    parts += (commit_points.DELIVERY, commit_points.STANDINGS, commit_points.UPKEEP)
+    names = tuple(name for part in parts for name in part)
     return _table(("step", "point"), [tuple(name.split(": ", 1)) for name in names])
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from billing.commands.alerts import alerts_app
 from billing.commands.audit import audit_app
 from billing.commands.checks import checks_app
 from billing.commands.cycles import PARKED_STATUS, cycles_app
@@ -20,6 +21,7 @@ from billing.commands.mail import mail_app
 from billing.commands.month import month_app
 from billing.commands.payments import payments_app
 from billing.commands.reference import reference_app
+from billing.commands.standing import standing
 from billing.commands.terminal import (
     LogFormat,
     errors,
@@ -66,6 +68,8 @@ app.add_typer(files_app, name="files")
 app.add_typer(month_app, name="month")
 app.add_typer(export_app, name="export")
 app.add_typer(audit_app, name="audit")
+app.add_typer(alerts_app, name="alerts")
+app.command("standing")(standing)
 
 
 @app.callback()

@@ -103,6 +103,16 @@ it. It may also say where usage and reference data come from, and numbers for wh
     service_category = "Developer Tools"
     service_subcategory = "Developer Platforms"
 
+    [alerts]                             # of what admins of a team are told, once each (docs/balances.md)
+    low_percent = [20, 5]                # when so much or less is left of a balance
+    least_granted = 10                   # of smaller balances nobody is told (units, tokens, or the resource)
+    ends_within_days = 30                # grants that end with something left, payment methods that expire
+    runs_out_within_days = 60            # balances that will be used up before they end or refresh
+    free = false                         # free balances too
+    off = ["payment_missing"]            # kinds that are not raised; default: none
+    mail = true                          # false: they are listed and shown, and nobody gets mail
+    mails_at_once_max = 200              # more at one refresh become one, to finance
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -126,6 +136,7 @@ from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from billing.core.accounts import DEFAULTS, OVERRIDDEN_BY, Accounts, demand_distinct, demand_pattern
+from billing.core.alert_rules import AlertKind, AlertRules
 from billing.core.approval import NEVER_ASKED, Policy, When
 from billing.core.collecting import CollectingRules
 from billing.core.errors import UsageError
@@ -134,7 +145,7 @@ from billing.core.focus import Service, demand_service
 from billing.core.instants import from_us, parse_instant_us
 from billing.core.mail_addresses import Mailbox, parse_mailbox
 from billing.core.payments import MANUAL
-from billing.core.quantity import minor_digits
+from billing.core.quantity import MICRO, minor_digits
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -295,7 +306,7 @@ class Settings:
 
     ``reference`` is None where reference data comes from files, ``lake`` where the usage table is in the home,
     ``audit`` where heads of the log are kept nowhere else, ``mail`` where none is sent, ``files`` where documents are
-    copied nowhere, ``exports`` where none are placed by themselves.
+    copied nowhere, ``exports`` where none are placed by themselves. ``alerts``: when admins are told of what.
     ``expectations``: numbers by name, as they were given.
     """
 
@@ -319,6 +330,7 @@ class Settings:
     exports: ExportSettings | None
     accounts: Accounts
     service: Service
+    alerts: AlertRules
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -343,6 +355,7 @@ class Settings:
             "exports",
             "accounts",
             "focus",
+            "alerts",
             "expectations",
         )
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
@@ -372,6 +385,7 @@ class Settings:
             exports=_exports(file.table("exports")),
             accounts=_accounts(file.table("accounts")),
             service=_service(file.table("focus")),
+            alerts=_alerts(file.table("alerts")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -713,6 +727,38 @@ def _service(table: _Table | None) -> Service:
     except ValueError as error:
         raise table.wrong("service_category", str(error)) from None
     return found
+
+
+def _alerts(table: _Table | None) -> AlertRules:
+    given = AlertRules()
+    if table is None:
+        return given
+    days = ("ends_within_days", "runs_out_within_days")
+    table.only(("low_percent", "least_granted", *days, "free", "off", "mail", "mails_at_once_max"))
+    return AlertRules(
+        low_percent=_percents(table, given.low_percent),
+        least_granted_micro=table.whole("least_granted", given.least_granted_micro // MICRO, least=0) * MICRO,
+        ends_within_days=table.whole("ends_within_days", given.ends_within_days, least=0),
+        runs_out_within_days=table.whole("runs_out_within_days", given.runs_out_within_days, least=0),
+        free=table.flag("free", given.free),
+        off=_kinds(table),
+        mail=table.flag("mail", given.mail),
+        mails_at_once_max=table.whole("mails_at_once_max", given.mails_at_once_max, least=0),
+    )
+
+
+def _percents(table: _Table, default: tuple[int, ...]) -> tuple[int, ...]:
+    value = table.content.get("low_percent", list(default))
+    if not isinstance(value, list) or not all(type(one) is int and 0 <= one <= 99 for one in value):
+        raise table.wrong("low_percent", "is a list of whole numbers from 0 to 99, like [20, 5]")
+    return tuple(sorted(set(value), reverse=True))
+
+
+def _kinds(table: _Table) -> frozenset[AlertKind]:
+    value, known = table.content.get("off", []), [kind.value for kind in AlertKind]
+    if not isinstance(value, list) or not all(one in known for one in value):
+        raise table.wrong("off", f"is a list of kinds of alerts; there are: {', '.join(known)}")
+    return frozenset(AlertKind(one) for one in value)
 
 
 def _numbers(table: _Table | None) -> Mapping[str, float]:

@@ -49,6 +49,7 @@ _SMALL: Rows = {
     "payment_methods": [["pm1", "c1", "stripe", "tok_1", "visa", "4242", "2030-01"]],
     "tax_rates": [["FR", "2014-01-01", "20"], ["FI", "2024-09-01", "25.5"]],
     "exchange_rates": [["JPY", "2025-01-01", "162.5"]],
+    "team_members": [["ada@example.com", "t1", "buyer"], ["ben", "t1", "developer"]],
 }
 
 

@@ -46,6 +46,22 @@ class ParkedReason(StrEnum):
     REJECTED = "rejected"  # by a person, at approval (rule 6.7)
 
 
+class Role(StrEnum):
+    """What a person is to a team (table ``team_members``)."""
+
+    BUYER = "buyer"
+    PRIMARY_ADMIN = "primary_admin"
+    SECONDARY_ADMIN = "secondary_admin"
+    SSO_ADMIN = "sso_admin"
+    HUB_ADMIN = "hub_admin"
+    DEVELOPER = "developer"
+
+    @property
+    def sees_money(self) -> bool:
+        """Whether balances, spend and invoices are for this role; all others see their hub's usage."""
+        return self not in (Role.HUB_ADMIN, Role.DEVELOPER)
+
+
 class InvoiceType(StrEnum):
     """UNTDID 1001 codes of the documents that are issued (EN 16931, BT-3)."""
 

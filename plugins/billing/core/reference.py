@@ -246,6 +246,13 @@ _EXCHANGE_RATES = Table(
     optional=True,
 )
 
+_TEAM_MEMBERS = Table(
+    "team_members",
+    ("user", "team_id", "role"),
+    (_text("user"), _text("team_id", refers="teams.team_id"), _text("role")),
+    optional=True,
+)
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
@@ -266,6 +273,7 @@ TABLES: Mapping[str, Table] = {
         _PAYMENT_METHODS,
         _TAX_RATES,
         _EXCHANGE_RATES,
+        _TEAM_MEMBERS,
     )
 }
 """Every reference table by name, in an order in which what is referred to comes first."""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from billing.core.errors import Finding
-from billing.core.model import ApiBilling, Kind
+from billing.core.model import ApiBilling, Kind, Role
 from billing.core.reference import TABLES, Reference, Table
 from billing.intake.reference_codes import countries, currencies, time_zones, vat_id_fault
 from billing.intake.reference_files import ReferenceFolder
@@ -130,13 +130,14 @@ _CODES: MappingProxyType[str, tuple[Callable[[], frozenset[str]], _Fault]] = Map
         "country": (countries, _country_fault),
         "kind": (lambda: frozenset(Kind), lambda _: f"is no kind of subscription; write one of {', '.join(Kind)}"),
         "billing": (lambda: frozenset(ApiBilling), lambda _: f"is no billing; write one of {', '.join(ApiBilling)}"),
+        "role": (lambda: frozenset(Role), lambda _: f"is no role in a team; write one of {', '.join(Role)}"),
     }
 )
 """By column name, in whatever table: the values that are known, and what to say of another."""
 
 
 def _check_codes(tables: Tables, found: FindingList) -> None:
-    """Refused: "an unknown time zone, currency or country", kind or billing."""
+    """Refused: "an unknown time zone, currency or country", kind, billing or role."""
     for table in TABLES.values():
         own = tables[table.name]
         for column in table.columns:

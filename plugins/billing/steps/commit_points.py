@@ -27,6 +27,10 @@ CREDIT_NOTE_WRITTEN: Final = "credit: note written"
 CREDIT_NOTE_ISSUED: Final = "credit: note issued"
 REISSUE_WRITTEN: Final = "reissue: invoice written"
 REISSUE_ISSUED: Final = "reissue: invoice issued"
+STANDINGS_PACES: Final = "standings: paces written"
+STANDINGS_TEAMS: Final = "standings: a part of the teams written"
+STANDINGS_ALERTS: Final = "standings: alerts and mails written"
+STANDINGS_TOLD: Final = "standings: all told"
 UPKEEP_PARTITION: Final = "upkeep: a partition put together"
 UPKEEP_CHECKPOINT: Final = "upkeep: checkpoint written"
 UPKEEP_VACUUMED: Final = "upkeep: old files deleted"
@@ -68,6 +72,8 @@ COLLECT: Final = (
 """What an invoice's money goes through (rule 6.5)."""
 DELIVERY: Final = (MAIL_CLAIMED, MAIL_ANSWERED, MAIL_RECORDED, FILE_WRITTEN, FILE_RECORDED)
 """What leaves for inboxes and other folders."""
+STANDINGS: Final = (STANDINGS_PACES, STANDINGS_TEAMS, STANDINGS_ALERTS, STANDINGS_TOLD)
+"""What tells how teams stand, and bills nothing."""
 
 ALL: Final = (
     INGEST_ARCHIVED,

@@ -18,7 +18,7 @@ from billing.store.tables import mailings
 
 
 class MailKind(StrEnum):
-    """What a mail tells of; ``subject_id`` is the number, the payment method or the close that it is about."""
+    """What a mail tells of; ``subject_id`` is the number, payment method, close or team that it is about."""
 
     INVOICE = "invoice"
     CREDIT_NOTE = "credit_note"
@@ -29,6 +29,7 @@ class MailKind(StrEnum):
     CARD_EXPIRING = "card_expiring"
     RUN_SUMMARY = "run_summary"
     DELIVERY_PROBLEM = "delivery_problem"
+    BALANCE_ALERT = "balance_alert"
 
 
 DUE, CLAIMED, SENT, FAILED, UNKNOWN, DROPPED = "due", "claimed", "sent", "failed", "unknown", "dropped"

@@ -347,7 +347,9 @@ open_ratings = Table(
     _whole("until_us"),
     _whole("at_us"),
 )
-"""The newest provisional rating of open cycles (one row): usage up to a batch, by a load, before an instant."""
+"""The newest provisional rating of open cycles (one row): usage up to a batch, by a load, before an instant. Each that
+rated any team has the next number.
+"""
 
 open_teams = Table(
     "open_teams",
@@ -355,18 +357,24 @@ open_teams = Table(
     _text("team_id", primary_key=True),
     _whole("from_us"),
     _whole("pinned_batch"),
+    _whole("rating_no", index=True),
 )
-"""What of a team is rated provisionally: from the end of its last closed cycle, with the batch pinned by that."""
+"""What of a team is rated provisionally: from the end of its last closed cycle, with the batch pinned by that; and by
+which rating.
+"""
 
 open_draws = Table(
     "open_draws",
     metadata,
     Column("draw_no", RowNumber, primary_key=True, autoincrement=True),
     _text("team_id", index=True),
+    _whole("cycle_start_us"),
     _text("api"),
     _text("source"),
     _text("subscription_id"),
     _text("grant_id"),
+    Column("unit_price_micro", BigInteger),
+    _text("currency"),
     Column("period_start_us", BigInteger),
     _whole("charged_units"),
     _whole("tokens_micro"),
@@ -376,10 +384,15 @@ open_carry = Table(
     "open_carry",
     metadata,
     _text("team_id", primary_key=True),
+    _whole("cycle_start_us", primary_key=True, autoincrement=False),
     _text("api", primary_key=True),
+    _whole("opening_micro"),
+    _whole("usage_micro"),
     _whole("closing_micro"),
 )
-"""The carry-over after the last event so far."""
+"""What each cycle that is not closed opened with, used, and carries on after the last event so far. Of a resource the
+carry-over is minus the credit.
+"""
 
 parked = Table(
     "parked",
@@ -592,3 +605,141 @@ placed_files = Table(
     _whole("at_us"),
 )
 """Copies of documents in a folder or in object storage, where others take them from."""
+
+usage_months = Table(
+    "usage_months",
+    metadata,
+    _text("team_id", primary_key=True),
+    _whole("first_day", primary_key=True, autoincrement=False),
+    _text("api", primary_key=True),
+    _text("app_id", primary_key=True),
+    _text("quantities"),
+)
+"""Actual usage by UTC day as it is shown (rule 8.2), a row a team, month (its first day), API and app (blank where no
+app made it): ``quantities`` is a JSON list of 10^-6, one a day of the month. Derived from the usage table.
+"""
+
+usage_views = Table(
+    "usage_views",
+    metadata,
+    _whole("view_no", primary_key=True, autoincrement=False),
+    _whole("through_batch"),
+    _whole("at_us"),
+)
+"""Up to which batch ``usage_months`` tells (one row)."""
+
+standings = Table(
+    "standings",
+    metadata,
+    _text("team_id", primary_key=True),
+    _whole("as_of_us"),
+    _whole("through_batch"),
+    _whole("load_no"),
+    Column("cycle_start_us", BigInteger),
+    Column("cycle_end_us", BigInteger),
+    _text("time_zone"),
+    _text("subscription_id"),
+    _text("currency"),
+    _whole("spend_minor"),
+    Column("projected_low_minor", BigInteger),
+    Column("projected_minor", BigInteger),
+    Column("projected_high_minor", BigInteger),
+    _whole("unfunded_units"),
+    Column("least_left_micro", BigInteger),
+    Column("first_end_us", BigInteger),
+    _whole("changes_at_us"),
+)
+"""How a team stands at ``as_of_us``: its running cycle (None before its first), the pay-as-you-go subscription of it
+with what would be invoiced now and what may be at its end (net), what nothing paid for in it. To find and sort teams
+by: the smallest share that is left of any valid balance (10^-6), and when the first of them ends or refreshes. Without
+usage nothing of it changes before ``changes_at_us``, but for the forecast. A row is written when any of it changes.
+"""
+
+standing_refreshes = Table(
+    "standing_refreshes",
+    metadata,
+    _whole("refresh_no", primary_key=True, autoincrement=False),
+    _whole("as_of_us"),
+    _whole("through_batch"),
+    _whole("load_no"),
+    _whole("rating_no"),
+    _whole("paces_day"),
+    _whole("alerts_since_us"),
+)
+"""How fresh standings are (one row): as of when they tell, with usage up to a batch, by a load and a rating of open
+cycles; the UTC day before which forecasts know usage; and since when alerts are raised.
+"""
+
+paces = Table(
+    "paces",
+    metadata,
+    _text("team_id", primary_key=True),
+    _text("api", primary_key=True),
+    _whole("first_day"),
+    _text("quantities"),
+)
+"""Usage of the last weeks' UTC days that forecasts are made from: ``quantities`` is a JSON list of 10^-6, one a day
+from ``first_day`` on. Derived from the usage table, once a day.
+"""
+
+standing_balances = Table(
+    "standing_balances",
+    metadata,
+    _text("team_id", primary_key=True),
+    _text("source", primary_key=True),
+    _text("subscription_id", primary_key=True),
+    _text("grant_id", primary_key=True),
+    _text("api", primary_key=True),
+    _text("state"),
+    _whole("begins_at_us"),
+    _whole("granted_micro"),
+    _whole("used_micro"),
+    _whole("available_micro"),
+    _whole("ends_at_us"),
+    _whole("refreshes_at_us"),
+    Column("per_day_micro", BigInteger),
+    Column("runs_out_low_us", BigInteger),
+    Column("runs_out_us", BigInteger),
+    Column("runs_out_high_us", BigInteger),
+    _text("forecast"),
+)
+"""A balance of a team at its standing's instant (rule 8.1): ``valid`` ones as ``billing balances`` tells them,
+``coming`` grants that begin later, and ``expired`` ones of the last 24 months, with what was never used as
+``available_micro``. ``begins_at_us`` is the grant's beginning, or that of the free balance's running period.
+``per_day_micro``: the pace of the last weeks. When it runs out at that pace, and between when and when; ``forecast`` is
+JSON that says how that was found, or why nothing is said (``core.outlook``).
+"""
+
+standing_apis = Table(
+    "standing_apis",
+    metadata,
+    _text("team_id", primary_key=True),
+    _text("api", primary_key=True),
+    Column("unit_size_micro", BigInteger),
+    _whole("opening_micro"),
+    _whole("usage_micro"),
+    _whole("carry_micro"),
+    _whole("free_units"),
+    _whole("token_flex_units"),
+    _whole("flex_units"),
+    _whole("payg_units"),
+    _whole("unfunded_units"),
+    _whole("spend_minor"),
+)
+"""An API in a team's running cycle so far: what it opened with, used, and carries towards the next unit (of the size in
+force, None where there is none), who paid for the units, and what pay as you go would charge (net, rounded as lines
+are).
+"""
+
+alerts = Table(
+    "alerts",
+    metadata,
+    _text("alert_key", primary_key=True),
+    _text("kind", index=True),
+    _text("team_id", index=True),
+    _text("subject_id"),
+    _whole("raised_at_us"),
+    Column("ended_at_us", BigInteger),
+    _text("detail"),
+)
+"""What admins were told of, once each; ``ended_at_us`` is when it was not so any more. ``detail`` is JSON."""
