@@ -1,4 +1,5 @@
-"""Rate open cycles again where there is new usage, and find how every team stands: balances, forecasts, alerts.
+"""Rate open cycles again where there is new usage, and find how every team stands: balances, forecasts, alerts; bring
+usage by day up to date.
 
 After each ten minutes of usage this run looks which teams used anything, were closed, or hold something else now,
 and rates those provisionally: from the end of their last closed cycle to the last event. Then it finds how these teams
@@ -8,6 +9,9 @@ forecast. What admins are to be told of is raised, once each, with a mail in the
 Nothing is billed by it, and nothing that is closed changes. A run that was missed is made up by the next; without one,
 balances are still right by `billing balances`, and only slower to tell. By hand: `billing cycles refresh`, and
 `billing standing TEAM` for one team now.
+
+Usage by day, as it is shown for 24 months, gets what the new batches brought (by hand: `billing usage days`). What
+arrived at a source is shown so within 30 minutes: it is ingested every ten, and this run follows four minutes later.
 
 *From scratch* rates every team, whatever was kept: the result is the same, or what was kept was wrong.
 """
@@ -32,7 +36,7 @@ from wiring import COMMON, home_and_settings
             False,
             type="boolean",
             title="From scratch",
-            description_md="Rate every team again, also those without new usage.",
+            description_md="Rate every team again, also those without new usage; derive all usage by day again.",
         ),
     },
     **COMMON,
@@ -64,7 +68,19 @@ def balances_refresh() -> None:
             "alerts_ended": told.alerts.ended,
         }
 
+    @task
+    def refresh_usage_by_day() -> dict[str, int]:
+        from datetime import UTC, datetime
+
+        from billing.steps.usage_views import refresh_views
+
+        with home_and_settings() as (home, _):
+            rebuild = get_current_context()["params"]["from_scratch"]
+            done = refresh_views(home, datetime.now(UTC), rebuild=rebuild)
+        return {"rows": done.rows, "forgotten": done.forgotten, "through_batch": done.through_batch}
+
     tell_how_teams_stand()
+    refresh_usage_by_day()
 
 
 balances_refresh()

@@ -22,6 +22,7 @@ from billing.commands.month import month_app
 from billing.commands.payments import payments_app
 from billing.commands.reference import reference_app
 from billing.commands.standing import standing
+from billing.commands.statements import statements_app
 from billing.commands.terminal import (
     LogFormat,
     errors,
@@ -65,6 +66,7 @@ app.add_typer(invoices_app, name="invoices")
 app.add_typer(payments_app, name="payments")
 app.add_typer(mail_app, name="mail")
 app.add_typer(files_app, name="files")
+app.add_typer(statements_app, name="statements")
 app.add_typer(month_app, name="month")
 app.add_typer(export_app, name="export")
 app.add_typer(audit_app, name="audit")
