@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 
 from billing.core.errors import StoreOutOfDate, UsageError
+from billing.store.folding import SQLITE_FUNCTION
 
 _WAIT_S = 600
 _ROWS_AT_ONCE = 5_000
@@ -134,6 +135,7 @@ def _engine(url: str, is_sqlite: bool) -> Engine:
         dbapi.execute("pragma journal_mode=wal")
         dbapi.execute("pragma synchronous=full")
         dbapi.execute("pragma foreign_keys=on")
+        dbapi.create_function(SQLITE_FUNCTION, 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -142,6 +144,10 @@ def _engine(url: str, is_sqlite: bool) -> Engine:
         connection.exec_driver_sql("begin immediate" if write else "begin")
 
     return engine
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
 
 
 def _alembic_config() -> Config:
