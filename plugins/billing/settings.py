@@ -113,6 +113,9 @@ it. It may also say where usage and reference data come from, and numbers for wh
     mail = true                          # false: they are listed and shown, and nobody gets mail
     mails_at_once_max = 200              # more at one refresh become one, to finance
 
+    [access]                             # who sees all of the pages; others see the teams that they are members of
+    operators = ["runs:cycle_close"]     # whoever may run this DAG (the default); also "user:NAME", "role:NAME"
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -152,6 +155,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SECRET_KEY = re.compile(r"\b(sk|rk|whsec)_")
 _LONGEST_WAIT_HOURS = 24 * 365
 _MEMORY_MB, _LEAST_MEMORY_MB = 512, 64
+_OPERATORS = ("runs:cycle_close",)
 _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
 
 _OUTCOMES = ("success", "failure")
@@ -301,6 +305,15 @@ class ExportSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AccessSettings:
+    """Who sees all of the pages: users and roles of Airflow by name, and whoever may run one of some DAGs."""
+
+    users: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
@@ -331,6 +344,7 @@ class Settings:
     accounts: Accounts
     service: Service
     alerts: AlertRules
+    access: AccessSettings
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -356,6 +370,7 @@ class Settings:
             "accounts",
             "focus",
             "alerts",
+            "access",
             "expectations",
         )
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
@@ -386,6 +401,7 @@ class Settings:
             accounts=_accounts(file.table("accounts")),
             service=_service(file.table("focus")),
             alerts=_alerts(file.table("alerts")),
+            access=_access(file.table("access") or _Table(file=file.file, name="access", content={})),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -761,6 +777,18 @@ def _kinds(table: _Table) -> frozenset[AlertKind]:
     return frozenset(AlertKind(one) for one in value)
 
 
+def _access(table: _Table) -> AccessSettings:
+    table.only(("operators",))
+    by: dict[str, list[str]] = {"user": [], "role": [], "runs": []}
+    for one in table.texts("operators", _OPERATORS):
+        kind, colon, name = one.partition(":")
+        if kind not in by or not colon or not name:
+            says = f'has {one!r}; write "runs:DAG" (whoever may run that DAG), "user:NAME" or "role:NAME"'
+            raise table.wrong("operators", says)
+        by[kind].append(name)
+    return AccessSettings(users=frozenset(by["user"]), roles=frozenset(by["role"]), runs=tuple(by["runs"]))
+
+
 def _numbers(table: _Table | None) -> Mapping[str, float]:
     if table is None:
         return MappingProxyType({})
@@ -880,8 +908,8 @@ class _Table:
             raise self.wrong(key, "is a date; write it without quotes, like 2026-08-01")
         return value
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self.content.get(key, [])
+    def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        value = self.content.get(key, list(default))
         if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
             raise self.wrong(key, 'is a list of texts; write it as ["a", "b"]')
         return tuple(value)

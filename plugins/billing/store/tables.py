@@ -69,6 +69,14 @@ reference_loads = Table(
     _whole("rows_removed"),
 )
 
+_SOUGHT = {
+    "hub_teams": ("team_id",),
+    "app_hubs": ("hub_id",),
+    "subscriptions": ("team_id",),
+    "team_members": ("team_id",),
+}
+"""Columns by which rows of reference tables are looked for, beside the first one of their key."""
+
 STILL_KNOWN = 2**62
 """``known_to`` of a row that is still known."""
 
@@ -86,7 +94,15 @@ def _history(name: str) -> Table:
         _whole("known_from"),
         _whole("known_to"),
         Index(None, "known_to"),
+        *(Index(None, column, "known_to") for column in _sought(name)),
     )
+
+
+def _sought(name: str) -> list[str]:
+    """What rows of a reference table are looked for by: their own id, else the id of what they belong to."""
+    by = {"token_grants": "subscription_id", "capacity_grants": "subscription_id"}
+    key = [by.get(name, column) for column in TABLES[name].key[:1]]
+    return [*key, *_SOUGHT.get(name, ())]
 
 
 reference_history = {name: _history(name) for name in TABLES}
@@ -127,6 +143,7 @@ batches = Table(
     _whole("accepted"),
     _whole("duplicates"),
     _whole("quarantined"),
+    Index(None, "state", "batch_no"),
 )
 
 batch_files = Table(
@@ -159,6 +176,7 @@ quarantine = Table(
     Column("ended_at_us", BigInteger),
     _text("ended_why"),
     Index(None, "ending", "reason"),
+    Index(None, "app_id", "ending"),
 )
 """``event_id``, ``app_id`` and ``api`` are for looking for a record; ``raw`` is the record. ``ending`` is blank as long
 as the record waits; ``ended_in`` is the batch that ended it.
@@ -437,7 +455,7 @@ invoices = Table(
     _whole("tax_minor"),
     _whole("total_minor"),
     _whole("issued_at_us"),
-    _whole("issue_day"),
+    _whole("issue_day", index=True),
     _whole("close_no", index=True),
     _whole("pinned_load"),
     _whole("revision", server_default="1"),
@@ -473,7 +491,7 @@ credit_notes = Table(
     _whole("tax_minor"),
     _whole("total_minor"),
     _whole("issued_at_us"),
-    _whole("issue_day"),
+    _whole("issue_day", index=True),
     UniqueConstraint("prefix", "year", "sequence"),
 )
 """What gives an invoice back, whole or in part (rule 6.4), in its currency and at its tax rate; amounts are above 0."""
@@ -563,7 +581,7 @@ payment_events = Table(
     _whole("amount_minor"),
     _text("gateway"),
     _text("reference"),
-    _whole("at_us"),
+    _whole("at_us", index=True),
     _whole("recorded_at_us"),
     _text("detail", server_default=""),
     UniqueConstraint("number", "kind", "gateway", "reference"),
@@ -741,5 +759,6 @@ alerts = Table(
     _whole("raised_at_us"),
     Column("ended_at_us", BigInteger),
     _text("detail"),
+    Index(None, "ended_at_us", "team_id"),
 )
 """What admins were told of, once each; ``ended_at_us`` is when it was not so any more. ``detail`` is JSON."""

@@ -166,16 +166,30 @@ class UsageTable:
         """Accepted events of a team and API that occurred in ``[from_us, until_us)``, and, where ``late_after`` is
         given, those that occurred before and came in a later batch than that. In no order.
         """
-        first, last = (pa.scalar(us, pa.timestamp("us", tz="UTC")) for us in (from_us, until_us))
-        when = pc.field("occurred_at") >= first
-        if late_after is not None:
-            when |= pc.field("batch_no") > late_after
-        mine = (pc.field("shard") == shard_of(team_id)) & (pc.field("team_id") == team_id) & (pc.field("api") == api)
-        return self.lake.dataset().to_table(filter=batches.filter() & mine & when & (pc.field("occurred_at") < last))
+        wanted = _of_team(batches, team_id, api, from_us, until_us, late_after)
+        return self.lake.dataset().to_table(filter=wanted)
+
+    def count_of_team(
+        self, batches: CommittedBatches, team_id: str, api: str, from_us: int, until_us: int, late_after: int | None
+    ) -> int:
+        """How many those are."""
+        wanted = _of_team(batches, team_id, api, from_us, until_us, late_after)
+        return int(self.lake.dataset().count_rows(filter=wanted))
 
     def named(self, batches: CommittedBatches, event_id: str) -> pa.Table:
         """The accepted event of an id, if there is one; whatever its month."""
         return self.lake.dataset().to_table(filter=batches.filter() & (pc.field("event_id") == event_id))
+
+
+def _of_team(
+    batches: CommittedBatches, team_id: str, api: str, from_us: int, until_us: int, late_after: int | None
+) -> pc.Expression:
+    first, last = (pa.scalar(us, pa.timestamp("us", tz="UTC")) for us in (from_us, until_us))
+    when = pc.field("occurred_at") >= first
+    if late_after is not None:
+        when |= pc.field("batch_no") > late_after
+    mine = (pc.field("shard") == shard_of(team_id)) & (pc.field("team_id") == team_id) & (pc.field("api") == api)
+    return batches.filter() & mine & when & (pc.field("occurred_at") < last)
 
 
 def _may_hold(files: pa.Table, batch_no: int) -> pa.BooleanArray:

@@ -1,0 +1,367 @@
+"""A month as finance looks at it: issued, collected and open by currency, each invoice's state, parked teams, locks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select
+
+from billing.core.errors import UsageError
+from billing.core.instants import day_number, from_day
+from billing.core.months import Month
+from billing.core.payments import ChargeState, EventKind, Money
+from billing.store.invoices import from_minor
+from billing.store.period_locks import locked_through
+from billing.store.tables import (
+    charge_invoices,
+    charges,
+    credit_notes,
+    invoices,
+    parked,
+    payment_events,
+    period_locks,
+)
+from billing.web.reading import known
+from billing.web.reading.keys import read_key, write_key
+from billing.web.reading.known import instant_of
+from billing.web.reading.payments import InvoiceRow, InvoiceState, invoice_rows, state_of
+from billing.web.viewer import Viewer
+
+ROWS = 100
+MOST_ROWS = 500
+PARKED = 500
+_FIRST = Month(1970, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateSum:
+    """Invoices of one state: how many, and their totals together."""
+
+    state: InvoiceState
+    invoices: int
+    total: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurrencySums:
+    """A month's money in one currency.
+
+    Of the invoices issued in the month: ``net``, ``tax`` and ``total``, and as they stand now what credit notes gave
+    back (``credited``), what is held of the buyers' money (``collected``), ``written_off``, what is still owed
+    (``open``) and what is owed to buyers. So total = credited + collected + written_off + open - owed_to_buyers.
+
+    Of the month itself, whichever invoice it is for: ``credit_notes`` issued in it and their totals, what was
+    ``received`` and ``refunded`` in it.
+    """
+
+    currency: str
+    invoices: int
+    net: Decimal
+    tax: Decimal
+    total: Decimal
+    credited: Decimal
+    collected: Decimal
+    written_off: Decimal
+    open: Decimal
+    owed_to_buyers: Decimal
+    states: tuple[StateSum, ...]
+    credit_notes: int
+    credit_notes_total: Decimal
+    received: Decimal
+    refunded: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockRow:
+    """A lock of months, or one that was taken back: nothing is issued with a date through ``through_day``."""
+
+    through_day: date
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParkedTeam:
+    """A team whose cycle could not be billed honestly at the last close (rule 3.8)."""
+
+    team_id: str
+    team_name: str
+    cycle_start: datetime
+    reason: str
+    detail: str
+    close_no: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreditNoteHead:
+    """A credit note issued in the month."""
+
+    number: str
+    invoice_number: str
+    team_id: str
+    issue_date: date
+    currency: str
+    reason: str
+    net: Decimal
+    tax: Decimal
+    total: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinanceMonth:
+    """A month of the seller's calendar, by date of issue. ``invoices``: a page of them, by number of issue; blank
+    ``next_key``: the last page. ``parked`` are the teams parked now, whichever month they belong to (the first 500;
+    ``parked_total`` says how many there are).
+    """
+
+    month: str
+    first_day: date
+    last_day: date
+    time_zone: str
+    is_locked: bool
+    locks: tuple[LockRow, ...]
+    currencies: tuple[CurrencySums, ...]
+    invoices: tuple[InvoiceRow, ...]
+    next_key: str
+    credit_notes: tuple[CreditNoteHead, ...]
+    parked: tuple[ParkedTeam, ...]
+    parked_total: int
+
+
+def finance_month(
+    connection: Connection,
+    viewer: Viewer,
+    month: str,
+    *,
+    state: InvoiceState | None = None,
+    key: str = "",
+    limit: int = ROWS,
+) -> FinanceMonth:
+    """A month (``YYYY-MM``); its invoices of one state, or all. Raises ``NotForYou``; ``UsageError`` for what is no
+    month, or no key of a page.
+    """
+    viewer.demand_operator()
+    this = _month(month)
+    heads = _heads(connection, this)
+    page, next_key = _page(connection, heads, state, key, min(limit, MOST_ROWS))
+    through = locked_through(connection)
+    zone = known.seller_time_zone(connection)
+    waiting = known.count(connection, select(parked.c.team_id))
+    return FinanceMonth(
+        month=str(this),
+        first_day=this.first_day,
+        last_day=this.last_day,
+        time_zone=zone,
+        is_locked=through is not None and through >= day_number(this.last_day),
+        locks=_locks(connection, this),
+        currencies=_currencies(connection, this, zone, heads),
+        invoices=page,
+        next_key=next_key,
+        credit_notes=_credit_notes(connection, this),
+        parked=parked_teams(connection, PARKED),
+        parked_total=waiting,
+    )
+
+
+def _month(text: str) -> Month:
+    try:
+        month = Month.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if month < _FIRST:
+        raise UsageError(f"{month} is before anything was billed; give a month from {_FIRST} on.")
+    return month
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Head:
+    """What an invoice's state is derived from."""
+
+    row: Row[Any]
+    credited: int
+    money: Money
+    state: InvoiceState
+    outstanding: int
+
+    @classmethod
+    def of(cls, row: Row[Any], credited: int, money: Money, charge: str | None) -> _Head:
+        state = state_of(row.total_minor, credited, money, None if charge is None else ChargeState(charge))
+        outstanding = money.outstanding(row.total_minor, credited)
+        return cls(row=row, credited=credited, money=money, state=state, outstanding=outstanding)
+
+
+def _within(column: Any, month: Month) -> Any:
+    return column.between(day_number(month.first_day), day_number(month.last_day))
+
+
+def _heads(connection: Connection, month: Month) -> list[_Head]:
+    """The month's invoices in the order of their issue, with what became of their money, in a query each."""
+    mine = _within(invoices.c.issue_day, month)
+    columns = ("number", "year", "prefix", "sequence", "currency", "net_minor", "tax_minor", "total_minor")
+    rows = connection.execute(
+        select(*(invoices.c[name] for name in columns))
+        .where(mine)
+        .order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence)
+    ).all()
+    back = select(credit_notes.c.invoice_number, func.sum(credit_notes.c.total_minor)).join(
+        invoices, invoices.c.number == credit_notes.c.invoice_number
+    )
+    credited = {
+        number: int(minor)
+        for number, minor in _pairs(connection, back.where(mine).group_by(credit_notes.c.invoice_number))
+    }
+    happened = select(payment_events.c.number, payment_events.c.kind, payment_events.c.amount_minor).join(
+        invoices, invoices.c.number == payment_events.c.number
+    )
+    events: dict[str, list[tuple[EventKind, int]]] = {}
+    for number, kind, minor in connection.execute(happened.where(mine)):
+        events.setdefault(number, []).append((EventKind(kind), minor))
+    charged = (
+        select(charge_invoices.c.number, charges.c.state)
+        .join(charges, charges.c.charge_key == charge_invoices.c.charge_key)
+        .join(invoices, invoices.c.number == charge_invoices.c.number)
+    )
+    states = dict(_pairs(connection, charged.where(mine)))
+    sums = {number: Money.of(mine) for number, mine in events.items()}
+    nothing = Money()
+    return [
+        _Head.of(row, credited.get(row.number, 0), sums.get(row.number, nothing), states.get(row.number))
+        for row in rows
+    ]
+
+
+def _pairs(connection: Connection, query: Select[Any]) -> Iterable[tuple[Any, Any]]:
+    return ((row[0], row[1]) for row in connection.execute(query))
+
+
+def _page(
+    connection: Connection, heads: Sequence[_Head], state: InvoiceState | None, key: str, limit: int
+) -> tuple[tuple[InvoiceRow, ...], str]:
+    order = f"month {state or ''}"
+    first = read_key(key, order, (int, str, int))
+    place = (invoices.c.year, invoices.c.prefix, invoices.c.sequence)
+    rows = [head.row for head in heads if state is None or head.state is state]
+    if first is not None:
+        rows = [row for row in rows if (row.year, row.prefix, row.sequence) > tuple(first)]
+    shown = rows[:limit]
+    wanted = select(invoices).where(invoices.c.number.in_([row.number for row in shown])).order_by(*place)
+    found = tuple(invoice_rows(connection, wanted)) if shown else ()
+    last = shown[-1] if len(rows) > limit else None
+    return found, write_key(order, (last.year, last.prefix, last.sequence)) if last is not None else ""
+
+
+def _currencies(connection: Connection, month: Month, zone: str, heads: Sequence[_Head]) -> tuple[CurrencySums, ...]:
+    notes = select(invoices.c.currency, func.count(), func.sum(credit_notes.c.total_minor)).join(
+        invoices, invoices.c.number == credit_notes.c.invoice_number
+    )
+    notes = notes.where(_within(credit_notes.c.issue_day, month)).group_by(invoices.c.currency)
+    given = {currency: (int(count), int(minor)) for currency, count, minor in connection.execute(notes)}
+    moved = _moved(connection, month, zone)
+    by_currency: dict[str, list[_Head]] = {name: [] for name in sorted({*given, *(c for c, _ in moved)})}
+    for head in heads:
+        by_currency.setdefault(head.row.currency, []).append(head)
+    return tuple(
+        _sums(currency, mine, given.get(currency, (0, 0)), moved) for currency, mine in sorted(by_currency.items())
+    )
+
+
+def _sums(
+    currency: str, heads: Sequence[_Head], notes: tuple[int, int], moved: dict[tuple[str, str], int]
+) -> CurrencySums:
+    def money(minor: int) -> Decimal:
+        return from_minor(minor, currency)
+
+    left = [head.outstanding for head in heads]
+    count = Counter(head.state for head in heads)
+    totals: Counter[InvoiceState] = Counter()
+    for head in heads:
+        totals[head.state] += head.row.total_minor
+    return CurrencySums(
+        currency=currency,
+        invoices=len(heads),
+        net=money(sum(head.row.net_minor for head in heads)),
+        tax=money(sum(head.row.tax_minor for head in heads)),
+        total=money(sum(head.row.total_minor for head in heads)),
+        credited=money(sum(head.credited for head in heads)),
+        collected=money(sum(head.money.held for head in heads)),
+        written_off=money(sum(head.money.written_off for head in heads)),
+        open=money(sum(minor for minor in left if minor > 0)),
+        owed_to_buyers=money(-sum(minor for minor in left if minor < 0)),
+        states=tuple(
+            StateSum(state=state, invoices=count[state], total=money(totals[state]))
+            for state in InvoiceState
+            if count[state]
+        ),
+        credit_notes=notes[0],
+        credit_notes_total=money(notes[1]),
+        received=money(moved.get((currency, EventKind.RECEIVED.value), 0)),
+        refunded=money(moved.get((currency, EventKind.REFUNDED.value), 0)),
+    )
+
+
+def _moved(connection: Connection, month: Month, zone: str) -> dict[tuple[str, str], int]:
+    """By currency and kind of event what happened in the month, in the seller's calendar."""
+    amount = func.sum(payment_events.c.amount_minor)
+    query = select(invoices.c.currency, payment_events.c.kind, amount).join(
+        invoices, invoices.c.number == payment_events.c.number
+    )
+    in_month = (payment_events.c.at_us >= month.start_us(zone)) & (payment_events.c.at_us < month.end_us(zone))
+    rows = connection.execute(query.where(in_month).group_by(invoices.c.currency, payment_events.c.kind))
+    return {(currency, kind): int(minor) for currency, kind, minor in rows}
+
+
+def _credit_notes(connection: Connection, month: Month) -> tuple[CreditNoteHead, ...]:
+    query = select(credit_notes, invoices.c.team_id, invoices.c.currency).join(
+        invoices, invoices.c.number == credit_notes.c.invoice_number
+    )
+    order = (credit_notes.c.year, credit_notes.c.prefix, credit_notes.c.sequence)
+    rows = connection.execute(query.where(_within(credit_notes.c.issue_day, month)).order_by(*order))
+    return tuple(
+        CreditNoteHead(
+            number=row.number,
+            invoice_number=row.invoice_number,
+            team_id=row.team_id,
+            issue_date=from_day(row.issue_day),
+            currency=row.currency,
+            reason=row.reason,
+            net=from_minor(row.net_minor, row.currency),
+            tax=from_minor(row.tax_minor, row.currency),
+            total=from_minor(row.total_minor, row.currency),
+        )
+        for row in rows
+    )
+
+
+def _locks(connection: Connection, month: Month) -> tuple[LockRow, ...]:
+    """Every lock that reached into the month, and the ones that took it back, oldest first."""
+    rows = connection.execute(select(period_locks).order_by(period_locks.c.lock_no)).all()
+    first, reached = day_number(month.first_day), False
+    found = []
+    for row in rows:
+        touches = row.through_day >= first
+        if touches or reached:
+            found.append(LockRow(through_day=from_day(row.through_day), at=instant_of(row.at_us), reason=row.reason))
+        reached = touches
+    return tuple(found)
+
+
+def parked_teams(connection: Connection, limit: int) -> tuple[ParkedTeam, ...]:
+    """The teams that are parked now, by id."""
+    rows = connection.execute(select(parked).order_by(parked.c.team_id).limit(limit)).all()
+    team_names = known.names(connection, "teams", {row.team_id for row in rows})
+    return tuple(
+        ParkedTeam(
+            team_id=row.team_id,
+            team_name=team_names.get(row.team_id, ""),
+            cycle_start=instant_of(row.cycle_start_us),
+            reason=row.reason,
+            detail=row.detail,
+            close_no=row.close_no,
+        )
+        for row in rows
+    )

@@ -1,0 +1,544 @@
+"""One invoice: its lines, how usage became them, what became of its money, its files, where its figures come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from billing.core.cycles import CycleSpan
+from billing.core.errors import NotFound
+from billing.core.instants import from_day
+from billing.core.issuing import ApiFacts
+from billing.core.model import UNFUNDED, ApiBilling, Kind
+from billing.core.payments import ChargeState, EventKind
+from billing.core.quantity import decimal_of_micro
+from billing.store import credit_notes as notes
+from billing.store.documents import documents_of
+from billing.store.home import Home
+from billing.store.invoices import from_minor, replaced_by
+from billing.store.tables import (
+    carry,
+    charge_invoices,
+    charges,
+    closes,
+    credit_notes,
+    cycles,
+    draws,
+    invoice_lines,
+    invoices,
+    payment_events,
+    reference_history,
+    usage_days,
+)
+from billing.store.trace import TracedEvents, trace_line
+from billing.web.reading import known
+from billing.web.reading.known import instant, instant_of
+from billing.web.reading.payments import InvoiceRow, invoice_rows
+from billing.web.reading.team import TeamCustomer, UnitsBySource
+from billing.web.viewer import NotForYou, Viewer
+
+EVENTS = 1_000
+_MEDIA_TYPES: Mapping[str, str] = {"pdf": "application/pdf", "xml": "application/xml", "html": "text/html"}
+_SOURCES = (Kind.FREE.value, Kind.TOKEN_FLEX.value, Kind.FLEX.value, Kind.PAYG.value, UNFUNDED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """Charged units of one API at one price (rule 6.1)."""
+
+    line_no: int
+    api: str
+    api_name: str
+    usage_unit: str
+    unit_sizes: tuple[Decimal, ...]
+    charged_units: int
+    unit_price: Decimal
+    net: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitsLine:
+    """How one API's usage became units in the cycle (rules 4.4, 6.6): opening + usage = units x size + closing. In the
+    API's usage unit; ``usage`` includes ``late_usage``. ``invoiced_units`` are those on this invoice. An API that is
+    not rated has usage only.
+    """
+
+    api: str
+    api_name: str
+    usage_unit: str
+    billing: ApiBilling
+    unit_sizes: tuple[Decimal, ...]
+    opening: Decimal
+    usage: Decimal
+    late_usage: Decimal
+    units: tuple[UnitsBySource, ...]
+    charged_units: int
+    invoiced_units: int
+    closing: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreditNoteLine:
+    """What is given back of a line; ``by_amount``: 1 x an amount rather than units."""
+
+    line_no: int
+    invoice_line_no: int
+    charged_units: int
+    unit_price: Decimal
+    net: Decimal
+    by_amount: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreditNoteRow:
+    """A credit note that names the invoice (rule 6.4); amounts are what it gives back, above 0."""
+
+    number: str
+    reason: str
+    issued_at: datetime
+    issue_date: date
+    net: Decimal
+    tax: Decimal
+    total: Decimal
+    lines: tuple[CreditNoteLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaymentRow:
+    """What happened to the invoice's money: when it happened, and when it was recorded here."""
+
+    kind: EventKind
+    amount: Decimal
+    gateway: str
+    reference: str
+    at: datetime
+    recorded_at: datetime
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChargeRow:
+    """The charge that takes the invoice's money (rule 6.5), maybe with others of the same customer: ``amount`` is its
+    whole. ``problem`` and ``detail`` are blank where nothing is wrong, and for members.
+    """
+
+    charge_key: str
+    gateway: str
+    state: ChargeState
+    amount: Decimal
+    attempts: int
+    opened_at: datetime
+    attempted_at: datetime | None
+    next_attempt: datetime | None
+    problem: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentRow:
+    """A file of the invoice, or of one of its credit notes (``number``), as it was rendered once."""
+
+    number: str
+    kind: str
+    media_type: str
+    file_name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What the figures were made from: the close, and what it pinned (rule 3.4). A rerun reads exactly this."""
+
+    close_no: int
+    as_of: datetime
+    pinned_batch: int
+    pinned_load: int
+    tzdata: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DailyRow:
+    """Actual usage of an API in the UTC days of the cycle, from ``first_day`` on, late usage apart (rule 6.6)."""
+
+    api: str
+    first_day: date
+    quantities: tuple[Decimal, ...]
+    late: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InvoicePage:
+    """Everything of one invoice. ``tax_percent`` and ``tax_category``: rule 6.2. ``replaced_by``: the invoice that took
+    its place, blank where none did.
+    """
+
+    head: InvoiceRow
+    team_name: str
+    customer: TeamCustomer
+    issued_at: datetime
+    cycle_start: datetime
+    cycle_end: datetime
+    time_zone: str
+    tax_category: str
+    tax_percent: Decimal
+    replaced_by: str
+    lines: tuple[Line, ...]
+    units: tuple[UnitsLine, ...]
+    daily: tuple[DailyRow, ...]
+    credit_notes: tuple[CreditNoteRow, ...]
+    payments: tuple[PaymentRow, ...]
+    charge: ChargeRow | None
+    documents: tuple[DocumentRow, ...]
+    origin: Origin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventRow:
+    """An event behind a line, in the order of rule 4.2: where the source said it (``file``, ``record``), the units that
+    it completed, and the carry-over after it.
+    """
+
+    event_id: str
+    occurred_at: datetime
+    app_id: str
+    quantity: Decimal
+    corrects: str
+    is_late: bool
+    charged_units: int
+    carry: Decimal
+    batch_no: int
+    file: str
+    record: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineEvents:
+    """Where a line's figures come from (rule 7.3): the events of its API in the cycle, from place ``offset`` on, at
+    most 1,000; ``total`` says how many there are. They begin with ``opening`` and end with ``closing``; the units that
+    they complete are those of all lines and sources of the API (``charged_units``).
+    """
+
+    number: str
+    line_no: int
+    api: str
+    usage_unit: str
+    opening: Decimal
+    closing: Decimal
+    charged_units: int
+    total: int
+    offset: int
+    events: tuple[EventRow, ...]
+
+
+def invoice(connection: Connection, viewer: Viewer, number: str) -> InvoicePage:
+    """All of an invoice. Raises ``NotForYou``, and ``NotFound`` (to operators) for a number that was never issued."""
+    head = demand_invoice(connection, viewer, number)
+    cycle = connection.execute(_cycle_of(head)).one()
+    span = CycleSpan(cycle.cycle_start_us, cycle.cycle_end_us, cycle.time_zone, None)
+    [row] = invoice_rows(connection, select(invoices).where(invoices.c.number == number))
+    facts = _facts(connection, head, cycle.pinned_load)
+    given_back = _credit_notes(connection, number)
+    return InvoicePage(
+        head=row,
+        team_name=_name_at(connection, head),
+        customer=_customer_at(connection, head),
+        issued_at=instant_of(head.issued_at_us),
+        cycle_start=instant_of(span.start_us),
+        cycle_end=instant_of(span.end_us),
+        time_zone=span.time_zone,
+        tax_category=head.tax_category,
+        tax_percent=decimal_of_micro(head.tax_percent_micro),
+        replaced_by=replaced_by(connection, number) or "",
+        lines=_lines(connection, head, span, facts),
+        units=_units(connection, head, span, facts),
+        daily=_daily(connection, head),
+        credit_notes=given_back,
+        payments=_payments(connection, head),
+        charge=_charge(connection, viewer, head),
+        documents=_documents(connection, [number, *(note.number for note in given_back)]),
+        origin=_origin(connection, head),
+    )
+
+
+def events_of_line(
+    home: Home, connection: Connection, viewer: Viewer, number: str, line_no: int, offset: int = 0
+) -> LineEvents:
+    """The events whose usage completed a line's units, up to 1,000 from place ``offset`` on.
+
+    Raises ``NotForYou``; ``NotFound`` for a line that is not there; ``UsageError`` where there are too many events to
+    be read here; ``ConservationBroken`` where they are not what was charged.
+    """
+    head = demand_invoice(connection, viewer, number)
+    found: TracedEvents = trace_line(home, connection, number, line_no, offset, EVENTS)
+    unit = known.apis(connection, [found.api], head.pinned_load)[found.api].usage_unit
+    return LineEvents(
+        number=number,
+        line_no=line_no,
+        api=found.api,
+        usage_unit=unit,
+        opening=decimal_of_micro(found.opening_micro),
+        closing=decimal_of_micro(found.closing_micro),
+        charged_units=found.charged_units,
+        total=found.total,
+        offset=offset,
+        events=tuple(
+            EventRow(
+                event_id=event.event_id,
+                occurred_at=instant_of(event.occurred_at_us),
+                app_id=event.app_id,
+                quantity=decimal_of_micro(event.quantity_micro),
+                corrects=event.corrects,
+                is_late=event.is_late,
+                charged_units=event.charged_units,
+                carry=decimal_of_micro(event.carry_micro),
+                batch_no=event.batch_no,
+                file=event.file,
+                record=event.record,
+            )
+            for event in found.events
+        ),
+    )
+
+
+def document(home: Home, connection: Connection, viewer: Viewer, number: str, kind: str) -> tuple[DocumentRow, bytes]:
+    """A file of an invoice or a credit note, its bytes checked against their SHA-256.
+
+    Raises ``NotForYou``, ``NotFound`` where there is none (yet), ``ConservationBroken`` where it was changed.
+    """
+    owner = connection.execute(
+        select(credit_notes.c.invoice_number).where(credit_notes.c.number == number)
+    ).scalar_one_or_none()
+    demand_invoice(connection, viewer, owner or number)
+    for found in documents_of(connection, number):
+        if found.kind == kind:
+            return _document_row(found), home.documents.read(found.path, found.sha256)
+    raise NotFound(f"{number} has no document of the kind {kind!r} (yet).")
+
+
+def demand_invoice(connection: Connection, viewer: Viewer, number: str) -> Row[Any]:
+    """The row of an invoice that a viewer may see. Raises ``NotForYou``, and ``NotFound`` to operators only: who may
+    not see all is told the same of a number that was never issued.
+    """
+    head = connection.execute(select(invoices).where(invoices.c.number == number)).first()
+    if head is not None:
+        viewer.demand_money(head.team_id)
+        return head
+    if viewer.is_operator:
+        raise NotFound("No invoice of this number was ever issued.")
+    raise NotForYou("This is for the buyer and the admins of the team, or there is nothing of this id.")
+
+
+def _cycle_of(head: Row[Any]) -> Any:
+    return select(cycles).where(cycles.c.team_id == head.team_id, cycles.c.cycle_start_us == head.cycle_start_us)
+
+
+def _facts(connection: Connection, head: Row[Any], load_no: int) -> dict[str, ApiFacts]:
+    """Names, units and sizes of the cycle's APIs, as its close had pinned them."""
+    mine = {
+        api
+        for table in (carry, usage_days)
+        for api in connection.execute(
+            select(table.c.api).where(table.c.team_id == head.team_id, table.c.cycle_start_us == head.cycle_start_us)
+        ).scalars()
+    }
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    rates = known.by_key(connection, "unit_rates", "api", mine, load_no)
+    for row in sorted(rates, key=lambda row: row.valid_from):
+        sizes.setdefault(row.api, []).append((row.valid_from, row.unit_size))
+    return {
+        row.api: ApiFacts(
+            name=row.name, usage_unit=row.usage_unit, billing=ApiBilling(row.billing), sizes=sizes.get(row.api, ())
+        )
+        for row in known.by_key(connection, "apis", "api", mine, load_no)
+    }
+
+
+def _lines(connection: Connection, head: Row[Any], span: CycleSpan, facts: Mapping[str, ApiFacts]) -> tuple[Line, ...]:
+    query = select(invoice_lines).where(invoice_lines.c.number == head.number).order_by(invoice_lines.c.line_no)
+    return tuple(
+        Line(
+            line_no=row.line_no,
+            api=row.api,
+            api_name=facts[row.api].name,
+            usage_unit=facts[row.api].usage_unit,
+            unit_sizes=facts[row.api].sizes_in(span),
+            charged_units=row.charged_units,
+            unit_price=decimal_of_micro(row.unit_price_micro),
+            net=from_minor(row.net_minor, head.currency),
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _units(
+    connection: Connection, head: Row[Any], span: CycleSpan, facts: Mapping[str, ApiFacts]
+) -> tuple[UnitsLine, ...]:
+    of_cycle = (draws.c.team_id == head.team_id) & (draws.c.cycle_start_us == head.cycle_start_us)
+    drawn = known.grouped(connection.execute(select(draws).where(of_cycle)), "api")
+    mine = (carry.c.team_id == head.team_id) & (carry.c.cycle_start_us == head.cycle_start_us)
+    rows = connection.execute(select(carry).where(mine).order_by(carry.c.api)).all()
+    rated = [row for row in rows if row.billing == ApiBilling.RATED.value]
+    return tuple(_units_line(row, drawn.get(row.api, ()), head, span, facts[row.api]) for row in rated)
+
+
+def _units_line(row: Row[Any], drawn: Sequence[Row[Any]], head: Row[Any], span: CycleSpan, api: ApiFacts) -> UnitsLine:
+    by_source = {source: sum(d.charged_units for d in drawn if d.source == source) for source in _SOURCES}
+    mine = [d for d in drawn if d.source == Kind.PAYG.value and d.subscription_id == head.subscription_id]
+    return UnitsLine(
+        api=row.api,
+        api_name=api.name,
+        usage_unit=api.usage_unit,
+        billing=api.billing,
+        unit_sizes=api.sizes_in(span),
+        opening=decimal_of_micro(row.opening_micro),
+        usage=decimal_of_micro(row.usage_micro),
+        late_usage=decimal_of_micro(row.late_usage_micro),
+        units=tuple(UnitsBySource(source=source, units=units) for source, units in by_source.items() if units),
+        charged_units=row.charged_units,
+        invoiced_units=sum(d.charged_units for d in mine),
+        closing=decimal_of_micro(row.closing_micro),
+    )
+
+
+def _daily(connection: Connection, head: Row[Any]) -> tuple[DailyRow, ...]:
+    mine = (usage_days.c.team_id == head.team_id) & (usage_days.c.cycle_start_us == head.cycle_start_us)
+    return tuple(
+        DailyRow(
+            api=row.api,
+            first_day=from_day(row.first_day),
+            quantities=tuple(decimal_of_micro(micro) for micro in json.loads(row.quantities)),
+            late=decimal_of_micro(row.late_micro),
+        )
+        for row in connection.execute(select(usage_days).where(mine).order_by(usage_days.c.api))
+    )
+
+
+def _credit_notes(connection: Connection, number: str) -> tuple[CreditNoteRow, ...]:
+    return tuple(
+        CreditNoteRow(
+            number=note.number,
+            reason=note.reason,
+            issued_at=note.issued_at,
+            issue_date=note.issue_date,
+            net=note.credit.net,
+            tax=note.credit.tax,
+            total=note.credit.total,
+            lines=tuple(
+                CreditNoteLine(
+                    line_no=line_no,
+                    invoice_line_no=line.invoice_line_no,
+                    charged_units=line.charged_units,
+                    unit_price=line.unit_price,
+                    net=line.net,
+                    by_amount=line.by_amount,
+                )
+                for line_no, line in enumerate(note.credit.lines, start=1)
+            ),
+        )
+        for note in notes.of_invoices(connection, [number]).get(number, ())
+    )
+
+
+def _payments(connection: Connection, head: Row[Any]) -> tuple[PaymentRow, ...]:
+    mine = select(payment_events).where(payment_events.c.number == head.number)
+    return tuple(
+        PaymentRow(
+            kind=EventKind(row.kind),
+            amount=from_minor(row.amount_minor, head.currency),
+            gateway=row.gateway,
+            reference=row.reference,
+            at=instant_of(row.at_us),
+            recorded_at=instant_of(row.recorded_at_us),
+            detail=row.detail,
+        )
+        for row in connection.execute(mine.order_by(payment_events.c.at_us, payment_events.c.event_no))
+    )
+
+
+def _charge(connection: Connection, viewer: Viewer, head: Row[Any]) -> ChargeRow | None:
+    mine = select(charges).join(charge_invoices, charge_invoices.c.charge_key == charges.c.charge_key)
+    row = connection.execute(mine.where(charge_invoices.c.number == head.number)).first()
+    if row is None:
+        return None
+    return ChargeRow(
+        charge_key=row.charge_key,
+        gateway=row.gateway,
+        state=ChargeState(row.state),
+        amount=from_minor(row.amount_minor, row.currency),
+        attempts=row.attempts,
+        opened_at=instant_of(row.opened_at_us),
+        attempted_at=instant(row.attempted_at_us),
+        next_attempt=instant(row.next_attempt_us),
+        problem=row.problem if viewer.is_operator else "",
+        detail=row.detail if viewer.is_operator else "",
+    )
+
+
+def _documents(connection: Connection, numbers: Sequence[str]) -> tuple[DocumentRow, ...]:
+    return tuple(_document_row(found) for number in numbers for found in documents_of(connection, number))
+
+
+def _document_row(found: Any) -> DocumentRow:
+    return DocumentRow(
+        number=found.number,
+        kind=found.kind,
+        media_type=_MEDIA_TYPES.get(_ending(found.path), "application/octet-stream"),
+        file_name=file_name(found.number, found.kind, found.path),
+        size_bytes=found.size_bytes,
+        sha256=found.sha256,
+    )
+
+
+def file_name(number: str, kind: str, path: str) -> str:
+    """What a document is called where it is downloaded: its number, its kind where the ending does not say it, and the
+    ending of the kept file. Harmless letters only.
+    """
+    ending = _ending(path)
+    named = ".".join(part for part in (number, kind if kind != ending else "", ending) if part)
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in named).lstrip(".")
+
+
+def _ending(path: str) -> str:
+    return path.rpartition("/")[2].partition(".")[2]
+
+
+def _origin(connection: Connection, head: Row[Any]) -> Origin:
+    row = connection.execute(select(closes).where(closes.c.close_no == head.close_no)).one()
+    return Origin(
+        close_no=row.close_no,
+        as_of=instant_of(row.as_of_us),
+        pinned_batch=row.pinned_batch,
+        pinned_load=head.pinned_load,
+        tzdata=row.tzdata,
+        version=row.version,
+    )
+
+
+def _name_at(connection: Connection, head: Row[Any]) -> str:
+    """The team's name as the invoice has it."""
+    found = known.by_key(connection, "teams", "team_id", [head.team_id], head.pinned_load)
+    return found[0].name if found else ""
+
+
+def _customer_at(connection: Connection, head: Row[Any]) -> TeamCustomer:
+    """The buyer as the invoice has it."""
+    rows = reference_history["customers"].c
+    [row] = connection.execute(
+        known.rows_of("customers", head.pinned_load).where(rows.customer_id == head.customer_id)
+    ).all()
+    return TeamCustomer(
+        customer_id=row.customer_id,
+        legal_name=row.legal_name,
+        country=row.country,
+        vat_id=row.vat_id,
+        email=row.email,
+        locale=row.locale,
+    )
