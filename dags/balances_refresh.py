@@ -1,9 +1,12 @@
-"""Rate open cycles again where there is new usage, so that balances are told at once.
+"""Rate open cycles again where there is new usage, so that balances are told at once; add it to usage by day.
 
 After each ten minutes of usage this run looks which teams used anything, were closed, or hold something else now,
 and rates those provisionally: from the end of their last closed cycle to the last event. Nothing is billed by it, and
 nothing that is closed changes. A run that was missed is made up by the next; without one, balances are still right, and
 only slower to tell. By hand: `billing cycles refresh`.
+
+Usage by day, as it is shown for 24 months, gets what the new batches brought (by hand: `billing usage days`). What
+arrived at a source is shown so within 30 minutes: it is ingested every ten, and this run follows four minutes later.
 
 *From scratch* rates every team, whatever was kept: the result is the same, or what was kept was wrong.
 """
@@ -28,7 +31,7 @@ from wiring import COMMON, home_and_settings
             False,
             type="boolean",
             title="From scratch",
-            description_md="Rate every team again, also those without new usage.",
+            description_md="Rate every team again, also those without new usage; derive all usage by day again.",
         ),
     },
     **COMMON,
@@ -44,7 +47,19 @@ def balances_refresh() -> None:
         gauge("open.teams_rated", done.rated)
         return {"teams": done.teams, "rated": done.rated, "through_batch": done.through_batch}
 
+    @task
+    def refresh_usage_by_day() -> dict[str, int]:
+        from datetime import UTC, datetime
+
+        from billing.steps.usage_views import refresh_views
+
+        with home_and_settings() as (home, _):
+            rebuild = get_current_context()["params"]["from_scratch"]
+            done = refresh_views(home, datetime.now(UTC), rebuild=rebuild)
+        return {"rows": done.rows, "forgotten": done.forgotten, "through_batch": done.through_batch}
+
     rate_open_cycles()
+    refresh_usage_by_day()
 
 
 balances_refresh()

@@ -16,6 +16,7 @@ from billing.commands.cycles import PARKED_STATUS, cycles_app
 from billing.commands.invoices import invoices_app
 from billing.commands.month import month_app
 from billing.commands.reference import reference_app
+from billing.commands.statements import statements_app
 from billing.commands.terminal import (
     Folder,
     LogFormat,
@@ -57,6 +58,7 @@ app.add_typer(usage_app, name="usage")
 app.add_typer(cycles_app, name="cycles")
 app.add_typer(checks_app, name="checks")
 app.add_typer(invoices_app, name="invoices")
+app.add_typer(statements_app, name="statements")
 app.add_typer(month_app, name="month")
 app.add_typer(audit_app, name="audit")
 

@@ -147,6 +147,27 @@ def _show_different(found: Outcome) -> None:
         errors.print(f"{verdict}: {where}: {said}", markup=False, soft_wrap=True)
 
 
+@audit_app.command("usage-days")
+def audit_usage_days(context: typer.Context) -> None:
+    """Compare usage by day, as it is shown, with the usage table, row by row.
+
+    Ends with 1 where anything differs; `billing usage days --rebuild` derives it again.
+    """
+    from billing.steps.usage_views import views_that_differ
+
+    with opened_home(context) as (home, _), progress_shown() as progress:
+        found = list(views_that_differ(home, datetime.now(UTC), progress))
+    rows = ((str(d.month), d.team_id, d.api, d.app_id, _days(d.kept_micro), _days(d.derived_micro)) for d in found)
+    show_table("Usage by day", ("month", "team_id", "api", "app_id", "kept", "derived"), rows)
+    if found:
+        errors.print(f"{len(found)} rows differ. Derive them again: billing usage days --rebuild", markup=False)
+        raise typer.Exit(1)
+
+
+def _days(quantities: tuple[int, ...] | None) -> str:
+    return "" if quantities is None else " ".join(map(format_micro, quantities))
+
+
 @audit_app.command("log")
 def audit_log(
     context: typer.Context,

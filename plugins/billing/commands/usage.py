@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from billing.commands.quarantine import quarantine_app
-from billing.commands.terminal import errors, opened_home, parse_instant, progress_shown, show_table
+from billing.commands.terminal import (
+    errors,
+    opened_home,
+    parse_day_number,
+    parse_instant,
+    progress_shown,
+    show_table,
+)
 from billing.core.errors import UsageError
-from billing.core.instants import format_instant
+from billing.core.instants import day_number, format_instant, from_day
 from billing.steps import progress as steps_progress
 
 if TYPE_CHECKING:
@@ -243,3 +250,42 @@ def usage_compact(
         f"{done.files_before} files ({done.bytes_before} bytes) are {done.files_after} ({done.bytes_after} bytes); "
         f"{done.deleted} old ones deleted, in {done.seconds:.1f} s."
     )
+
+
+@usage_app.command("days")
+def usage_days(
+    context: typer.Context,
+    team: Annotated[str | None, typer.Option(help="The team whose usage is shown.")] = None,
+    first: Annotated[
+        int | None, typer.Option("--from", parser=parse_day_number, metavar="DAY", help="Default: 30 days before.")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--to", parser=parse_day_number, metavar="DAY", help="The last day. Default: today.")
+    ] = None,
+    api: Annotated[str | None, typer.Option(help="Only this API.")] = None,
+    app: Annotated[str | None, typer.Option(help="Only this app.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Derive all days of all teams again, first.")] = False,
+) -> None:
+    """Actual usage by UTC day, for at most 24 months back: one team's, or with --rebuild alone everybody's anew.
+
+    What was ingested since the last time is added first, as the DAG `balances_refresh` does every ten minutes.
+    """
+    from billing.steps.usage_views import day_rows, read_usage, refresh_views
+
+    if team is None and not rebuild:
+        raise UsageError("Name a team by --team, or derive all days again by --rebuild.")
+    now = datetime.now(UTC)
+    today = day_number(now.date())
+    with opened_home(context) as (home, _), progress_shown() as progress:
+        done = refresh_views(home, now, rebuild=rebuild, progress=progress)
+        if rebuild:
+            errors.print(f"{done.rows} rows derived, through batch {done.through_batch}.")
+        if team is None:
+            return
+        until = today if last is None else last
+        days = from_day(until - 30 if first is None else first), from_day(until)
+        found = read_usage(home, team, *days, api=api, app_id=app)
+    show_table(f"Usage of {team} by UTC day", ("day", "api", "app_id", "quantity"), day_rows(found))
+    fresh = found.freshness
+    complete = format_instant(fresh.complete_through) if fresh.complete_through else "not known"
+    errors.print(f"Complete through: {complete}; through batch {fresh.through_batch}.", markup=False)

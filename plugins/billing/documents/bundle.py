@@ -18,6 +18,8 @@ from billing.documents.theme import themes_of
 
 TEMPLATE = "invoice.html.j2"
 RUN_SUMMARY = "run_summary.html.j2"
+CUSTOMER_STATEMENT = "customer_statement.html.j2"
+CUSTOMER_STATEMENT_PAGE = "customer_statement_page.html.j2"
 STYLESHEET = "invoice.css.j2"
 DEFAULT_THEME = "default"
 FONT_SUFFIXES = frozenset({".otf", ".ttc", ".ttf"})

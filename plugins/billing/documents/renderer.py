@@ -13,16 +13,21 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from babel.core import get_cldr_version
 from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError
+from markupsafe import Markup
 
+from billing.core.customer_statement import CustomerStatement
 from billing.core.model import Invoice
 from billing.core.run_summary import RunSummary
 from billing.core.zones import TZDATA_VERSION
 from billing.documents.bundle import (
+    CUSTOMER_STATEMENT,
+    CUSTOMER_STATEMENT_PAGE,
     DEFAULT_THEME,
     RUN_SUMMARY,
     STYLESHEET,
@@ -31,6 +36,14 @@ from billing.documents.bundle import (
     check_bundle,
     fonts_of,
     read_bundle,
+)
+from billing.documents.charts.colours import coloured, dark, fixed, variables
+from billing.documents.charts.fonts import make_known
+from billing.documents.charts.usage import UsageChart, draw
+from billing.documents.customer_statement_view import (
+    CustomerStatementView,
+    customer_statement_view,
+    usage_chart,
 )
 from billing.documents.engine import Attached, Engine, Painted
 from billing.documents.errors import DocumentFailed, FetchRefused, MissingGlyphs, TemplateBroken
@@ -41,7 +54,21 @@ from billing.documents.theme import read_theme, themes_of
 from billing.documents.view import invoice_view
 from billing.documents.xmp import FACTUR_X_FILE
 
-_PACKAGES = ("weasyprint", "pydyf", "tinycss2", "tinyhtml5", "cssselect2", "jinja2", "babel", "factur-x")
+CHART_PX, NARROW_CHART_PX = 660, 340
+"""How wide charts are drawn: for paper and desks, and for phones."""
+_CHARTS_KEPT = 4
+_PACKAGES = (
+    "weasyprint",
+    "pydyf",
+    "tinycss2",
+    "tinyhtml5",
+    "cssselect2",
+    "jinja2",
+    "babel",
+    "factur-x",
+    "altair",
+    "vl-convert-python",
+)
 
 
 class Renderer:
@@ -64,6 +91,7 @@ class Renderer:
             "logo": f"data:image/svg+xml;base64,{b64encode(self._theme.logo).decode()}",
             "theme": self._theme,
         }
+        self._charts: dict[str, str] = {}
         self._checked(TEMPLATE)
         self._engine = Engine(self.stylesheet(), fonts_of(self._files))
 
@@ -100,6 +128,30 @@ class Renderer:
         view = run_summary_view(summary, texts, self._theme)
         return self._painted(self._page(RUN_SUMMARY, texts, name=view.title, at=summary.issued_at, view=view))
 
+    def render_customer_statement(self, statement: CustomerStatement) -> bytes:
+        """The PDF of a team's month, in the customer's language, dated by its instant. ``DocumentFailed`` says why
+        there is none.
+        """
+        texts, view, chart = self._customer_statement(statement)
+        drawn = coloured(self._drawn(chart, CHART_PX), fixed(self._theme.colours)) if chart else ""
+        html = self._filled(CUSTOMER_STATEMENT, _=texts, view=view, chart=Markup(drawn))
+        return self._painted(_Page(name=view.title, at=statement.until, html=html, views=(view,)))
+
+    def customer_statement_html(self, statement: CustomerStatement) -> str:
+        """The same as one HTML file that needs no other: light and dark, on a desk, a phone and paper."""
+        texts, view, chart = self._customer_statement(statement)
+        drawn = {"wide": CHART_PX, "narrow": NARROW_CHART_PX}
+        charts = {name: self._drawn(chart, width) if chart else "" for name, width in drawn.items()}
+        return self._filled(
+            CUSTOMER_STATEMENT_PAGE,
+            _=texts,
+            view=view,
+            charts={name: Markup(coloured(svg, variables())) for name, svg in charts.items()},
+            light=fixed(self._theme.colours),
+            dark=dark(self._theme.colours),
+            is_rtl=texts.locale.text_direction == "rtl",
+        )
+
     def recorded_versions(self) -> dict[str, str]:
         """All that decides the bytes beside the invoice. ``bundle`` and ``code`` are SHA-256."""
         versions = {name: found for name in _PACKAGES if (found := _version(name))} | self._engine.versions()
@@ -130,6 +182,22 @@ class Renderer:
             view=invoice_view(invoice, texts, self._theme),
             statement=statement_view(invoice, texts, self._theme),
         )
+
+    def _customer_statement(
+        self, statement: CustomerStatement
+    ) -> tuple[Texts, CustomerStatementView, UsageChart | None]:
+        texts = self._catalogues.texts(statement.customer.locale)
+        return texts, customer_statement_view(statement, texts, self._theme), usage_chart(statement, texts)
+
+    def _drawn(self, chart: UsageChart, width_px: int) -> str:
+        """Drawn once for paper and page: the last few are kept."""
+        make_known(fonts_of(self._files))
+        key = sha256(repr((chart, width_px)).encode()).hexdigest()
+        if key not in self._charts:
+            while len(self._charts) >= _CHARTS_KEPT:
+                del self._charts[next(iter(self._charts))]
+            self._charts[key] = draw(chart, width_px=width_px, element_id=f"usage-{width_px}")
+        return self._charts[key]
 
     def _page(self, template: str, texts: Texts, *, name: str, at: datetime, **views: object) -> _Page:
         """A document of any template of the bundle, in the theme and one language; ``views`` are dataclasses."""

@@ -123,7 +123,7 @@ def _parked(summary: RunSummary, texts: Texts) -> TableView:
 
 
 def _reason(one: Parked, texts: Texts) -> str:
-    name = _reason_name(one.reason, texts)
+    name = reason_name(one.reason, texts)
     return texts("%(label)s: %(value)s", label=name, value=_in_short(one.detail)) if one.detail else name
 
 
@@ -133,7 +133,8 @@ def _in_short(detail: str) -> str:
     return text if len(text) <= _DETAIL_MAX else f"{text[:_DETAIL_MAX].rstrip()}…"
 
 
-def _reason_name(reason: ParkedReason, texts: Texts) -> str:
+def reason_name(reason: ParkedReason, texts: Texts) -> str:
+    """Why a team was parked, in words."""
     names = {
         ParkedReason.NO_UNIT_SIZE: texts("no unit size"),
         ParkedReason.NO_TAX_RATE: texts("no tax rate"),
@@ -146,7 +147,7 @@ def _reason_name(reason: ParkedReason, texts: Texts) -> str:
 
 def _notes(summary: RunSummary, texts: Texts) -> tuple[str, ...]:
     reasons = [
-        texts("%(label)s: %(value)s", label=_reason_name(reason, texts), value=texts.decimal(count))
+        texts("%(label)s: %(value)s", label=reason_name(reason, texts), value=texts.decimal(count))
         for reason, count in summary.parked_reasons
     ]
     waiting = texts("Cycles that are over and wait for their usage: %(count)s.", count=texts.decimal(summary.waiting))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing.core.model import UNFUNDED, ApiBilling, Balance, Cycle, Invoice, Kind, Statement, StatementLine
+from billing.core.model import UNFUNDED, ApiBilling, Balance, Cycle, Invoice, Kind, StatementLine
 from billing.core.zones import zone
 from billing.documents.chart import ChartView, chart_view
 from billing.documents.tables import TableView, table_view
@@ -52,14 +52,15 @@ def statement_view(invoice: Invoice, texts: Texts, theme: Theme) -> StatementVie
     return StatementView(
         title=texts("Usage statement"),
         about=" · ".join(about),
-        usage=_usage(statement.lines, texts),
-        notes=_notes(statement, texts, theme),
+        usage=usage_table(statement.lines, texts),
+        notes=usage_notes(statement.lines, texts, theme),
         chart=chart,
         balances=balances,
     )
 
 
-def _usage(lines: Sequence[StatementLine], texts: Texts) -> TableView:
+def usage_table(lines: Sequence[StatementLine], texts: Texts) -> TableView:
+    """How usage became units, a row an API: the columns that occur (rule 6.6)."""
     shown = _columns(lines, texts)
     rows = tuple(
         tuple(column.rated(line) if _is_rated(line) else column.unrated(line) for column in shown) for line in lines
@@ -144,8 +145,8 @@ def _sizes(line: StatementLine, texts: Texts) -> tuple[str, ...]:
     return tuple(texts.decimal(size) for size in line.unit_sizes)
 
 
-def _notes(statement: Statement, texts: Texts, theme: Theme) -> tuple[str, ...]:
-    lines = statement.lines
+def usage_notes(lines: Sequence[StatementLine], texts: Texts, theme: Theme) -> tuple[str, ...]:
+    """What is to be said below the rows."""
     return (
         *(_equation(lines, texts) if "equation" in theme.shown else ()),
         *(
@@ -177,19 +178,24 @@ def _balances(balances: Sequence[Balance], cycle: Cycle, texts: Texts) -> TableV
     if not balances:
         return None
     heads = (texts("Balance"), texts("Ends or refreshes"), texts("Available of granted"))
-    rows = [(_balance_name(one, texts), _balance_end(one, cycle, texts), _available(one, texts)) for one in balances]
+    rows = [
+        (balance_name(one, texts), balance_end(one, cycle.time_zone, texts), available_text(one, texts))
+        for one in balances
+    ]
     return table_view(texts("Balances at the end of the period"), heads, rows)
 
 
-def _balance_name(balance: Balance, texts: Texts) -> str:
+def balance_name(balance: Balance, texts: Texts) -> str:
+    """What pays, for what, and the grant."""
     source = _source_name(balance.source.value, texts)
     of_what = isolated(balance.api_name) if balance.api else texts("tokens")
     name = texts("%(source)s, %(of_what)s", source=source, of_what=of_what)
     return f"{name[:1].upper()}{name[1:]} ({balance.grant_id})" if balance.grant_id else f"{name[:1].upper()}{name[1:]}"
 
 
-def _balance_end(balance: Balance, cycle: Cycle, texts: Texts) -> str:
-    local = zone(cycle.time_zone)
+def balance_end(balance: Balance, time_zone: str, texts: Texts) -> str:
+    """When it refreshes, else when it ends, in local days; blank where it does neither."""
+    local = zone(time_zone)
     if balance.refreshes_at is not None:
         return texts("refreshes %(day)s", day=texts.day(balance.refreshes_at.astimezone(local).date()))
     if balance.ends_at is not None:
@@ -197,7 +203,7 @@ def _balance_end(balance: Balance, cycle: Cycle, texts: Texts) -> str:
     return ""
 
 
-def _available(balance: Balance, texts: Texts) -> str:
+def available_text(balance: Balance, texts: Texts) -> str:
     """``140 of 150``."""
     amounts = {"available": texts.decimal(balance.available), "granted": texts.decimal(balance.granted)}
     return texts("%(available)s of %(granted)s", **amounts)

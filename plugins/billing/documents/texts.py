@@ -65,6 +65,14 @@ class Texts:
         """A date with the month in words."""
         return str(dates.format_date(day, format="long", locale=self.locale))
 
+    def month(self, day: date) -> str:
+        """The month that a day is in, in words, with its year."""
+        return str(dates.format_skeleton("yMMMM", day, locale=self.locale))
+
+    def short_day(self, day: date) -> str:
+        """A day of a year that is known from elsewhere, with its weekday: ``Wed, Jul 15``."""
+        return str(dates.format_skeleton("MMMEd", day, locale=self.locale))
+
     def minute(self, local: datetime) -> str:
         """A short date and the time of day of a local instant: ``Jul 15, 2025, 10:30 AM``."""
         day = dates.format_date(local, format="medium", locale=self.locale)

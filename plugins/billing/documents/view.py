@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from billing.core.model import (
     Customer,
+    Cycle,
     Invoice,
     InvoiceLine,
     InvoiceType,
@@ -120,7 +121,7 @@ def invoice_view(invoice: Invoice, texts: Texts, theme: Theme) -> InvoiceView:
         kind=texts("Credit note") if is_credit(invoice) else texts("Invoice"),
         number=invoice.number,
         seller=party_view(invoice.seller, texts),
-        buyer=_buyer(invoice.customer, texts),
+        buyer=buyer_view(invoice.customer, texts),
         facts=_facts(invoice, texts),
         period_zone=texts("Local days, %(time_zone)s", time_zone=invoice.cycle.time_zone),
         references=_references(invoice, texts, theme),
@@ -147,8 +148,13 @@ def is_credit(invoice: Invoice) -> bool:
 
 def period_text(invoice: Invoice, texts: Texts) -> str:
     """The cycle's local days."""
+    return days_text(invoice.cycle, texts)
+
+
+def days_text(cycle: Cycle, texts: Texts) -> str:
+    """The first and the last local day of a cycle."""
     # Where it takes two lines it is broken at the dash.
-    days = (invoice.cycle.period_first_day, invoice.cycle.period_last_day)
+    days = (cycle.period_first_day, cycle.period_last_day)
     first, last = (texts.day(day).replace(" ", "\N{NO-BREAK SPACE}") for day in days)
     return texts("%(first)s – %(last)s", first=first, last=last)
 
@@ -182,7 +188,8 @@ def party_view(seller: Seller, texts: Texts) -> PartyView:
     return _described(seller, isolated(seller.legal_name), texts)
 
 
-def _buyer(customer: Customer, texts: Texts) -> PartyView:
+def buyer_view(customer: Customer, texts: Texts) -> PartyView:
+    """The customer as an address."""
     name = isolated(customer.legal_name)
     # A Japanese document addresses a company with 御中.
     return _described(customer, f"{name} 御中" if texts.language == "ja" else name, texts)

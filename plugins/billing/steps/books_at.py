@@ -8,13 +8,14 @@ units are the first ones of that cycle's invoice. Where it is open, all that is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 from sqlalchemy import Connection, select
 
 from billing.core.balances import used_with
+from billing.core.capacity import CARRY_COLUMNS
 from billing.core.cycles import CycleSpan, cycle_from, cycles_from, first_start_us
 from billing.core.model import Kind, Parked
 from billing.core.rating import DRAW_COLUMNS, Rated
@@ -52,9 +53,9 @@ class CutCycle:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Books:
     """``used``: of every balance, by what is effective before the instant. ``cut`` and ``not_closed`` (over by the
-    instant, and still not closed) are cycles by (team_id, start in microseconds), ``draws`` theirs up to the instant
-    (columns of ``rating.DRAW_COLUMNS``). ``known`` is the newest; ``troubles`` are cycles that cannot be rated
-    honestly.
+    instant, and still not closed) are cycles by (team_id, start in microseconds), ``draws`` and ``carry`` theirs up to
+    the instant (columns of ``rating.DRAW_COLUMNS`` and ``capacity.CARRY_COLUMNS``). ``known`` is the newest;
+    ``troubles`` are cycles that cannot be rated honestly.
     """
 
     at_us: int
@@ -62,20 +63,28 @@ class Books:
     reference: Reference
     used: Used
     draws: pd.DataFrame
+    carry: pd.DataFrame
     cut: Mapping[tuple[str, int], CutCycle]
     not_closed: Mapping[tuple[str, int], CycleSpan]
     troubles: tuple[Parked, ...]
 
 
 @collector_paused()
-def books_at(home: Home, connection: Connection, at_us: int) -> Books:
-    """The books at an instant, from one state of them."""
+def books_at(home: Home, connection: Connection, at_us: int, teams: Collection[str] | None = None) -> Books:
+    """The books at an instant, from one state of them; of some teams only, where these are given: then what others have
+    drawn in open cycles on the same subscriptions is left out.
+    """
     known = Known(batch_no=pinnable(connection), load_no=last_load(connection))
     reference = reference_at(home, known.load_no)
     last = last_closed(connection, ended_by_us=at_us)
-    cut = {(one.team_id, one.cycle.start_us): one for one in _closed_since(connection, at_us)}
+
+    def asked(team_id: str) -> bool:
+        return teams is None or team_id in teams
+
+    closed = (one for one in _closed_since(connection, at_us) if asked(one.team_id))
+    cut = {(one.team_id, one.cycle.start_us): one for one in closed}
     settled = {team_id for team_id, _ in cut} | _begun_later(connection, at_us)
-    spans = {t: mine for t, mine in _open_spans(reference, last, at_us).items() if t not in settled}
+    spans = {t: mine for t, mine in _open_spans(reference, last, at_us).items() if t not in settled and asked(t)}
     for team_id, mine in spans.items():
         if mine[-1].end_us > at_us:
             cut[team_id, mine[-1].start_us] = CutCycle(team_id=team_id, cycle=mine[-1], is_closed=False, known=known)
@@ -92,6 +101,7 @@ def books_at(home: Home, connection: Connection, at_us: int) -> Books:
         reference=reference,
         used=used_with(opening.used, draws),
         draws=draws,
+        carry=_carry(rated),
         cut=cut,
         not_closed={(t, c.start_us): c for t, mine in spans.items() for c in mine if c.end_us <= at_us},
         troubles=tuple(trouble for one in rated for trouble in one.troubles),
@@ -157,6 +167,11 @@ def _rated(
 
 def _until(cycle: CycleSpan, at_us: int) -> CycleSpan:
     return CycleSpan(cycle.start_us, min(cycle.end_us, at_us), cycle.time_zone, cycle.payg_subscription_id)
+
+
+def _carry(rated: Iterable[Rated]) -> pd.DataFrame:
+    there = [one.carry for one in rated if len(one.carry)]
+    return pd.concat(there, ignore_index=True) if there else pd.DataFrame([], columns=list(CARRY_COLUMNS))
 
 
 def _no_draws() -> pd.DataFrame:

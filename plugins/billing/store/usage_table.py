@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from billing.core.instants import DAY_US, day_number
+from billing.core.months import Month
 from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
 from billing.store.lake_storage import ObjectStorage
@@ -42,8 +45,34 @@ _BY_API = """
     select api, count(*), sum(quantity_micro) from {usage} where batch_no = {batch_no} group by api order by api
 """
 
+# Whole days, more than any instant has before 1970, so that dividing by a day's length rounds down in SQL too.
+_SHIFT_DAYS = 10_000_000
+_BY_DAY = f"""
+    with by_day as (
+        select team_id, api, app_id,
+               (epoch_us(occurred_at) + {_SHIFT_DAYS * DAY_US}) // {DAY_US} - {_SHIFT_DAYS} as day,
+               sum(quantity_micro) as quantity_micro
+        from {{usage}}
+        where {{counts}} and batch_no > {{since}} and epoch_us(occurred_at) >= {{from_us}}
+              and epoch_us(occurred_at) < {{until_us}}
+        group by all
+    )
+    select team_id, api, app_id, list(day) as days, list(quantity_micro::varchar) as quantities
+    from by_day group by all order by team_id, api, app_id
+"""  # noqa: S608 - numbers, and names of the lake's own files
+
 _UNLIKE = ("line", "event_id", "occurred_at", "quantity_micro", "content_hash")
+_ROWS_AT_ONCE = 10_000
 _SOUGHT = ("batch_no", "occurred_at", "team_id")
+
+
+class DayUsage(NamedTuple):
+    """Usage of a month: quantities of 10^-6 by the place of the UTC day in the month, from 0 on."""
+
+    team_id: str
+    api: str
+    app_id: str
+    by_place: Mapping[int, int]
 
 
 class UsageTable:
@@ -99,6 +128,32 @@ class UsageTable:
             rows = connection.execute(_BY_API.format(usage=usage, batch_no=int(batch_no))).fetchall()
         return {api: {"events": int(events), "quantity_micro": int(micro)} for api, events, micro in rows}
 
+    def months_since(self, batches: CommittedBatches, since: int) -> list[str]:
+        """The months (``YYYY-MM``, UTC) in which usage of a later batch than ``since`` may lie, in order."""
+        files = self.lake.files()
+        if not files.num_rows:
+            return []
+        found = files.filter(_later(files, batches, since))["partition.month"].to_pylist()
+        return sorted({str(month) for month in found})
+
+    def by_day(self, batches: CommittedBatches, since: int, month: Month) -> Iterator[DayUsage]:
+        """What batches later than ``since`` brought of one UTC month, summed by day; exact, whatever was compacted.
+        A row a team, API and app, in that order.
+        """
+
+        def may_hold(files: pa.Table) -> pa.BooleanArray:
+            return pc.and_(_later(files, batches, since), pc.equal(files["partition.month"], str(month)))
+
+        bounds = {"from_us": month.start_us("UTC"), "until_us": month.end_us("UTC"), "since": int(since)}
+        first_day = day_number(month.first_day)
+        with engine() as connection:
+            usage = self.lake.read_in(connection, self.lake.paths(may_hold))
+            asked = connection.execute(_BY_DAY.format(usage=usage, counts=batches.sql(), **bounds))
+            while rows := asked.fetchmany(_ROWS_AT_ONCE):
+                for team_id, api, app_id, days, quantities in rows:
+                    by_place = {day - first_day: int(text) for day, text in zip(days, quantities, strict=True)}
+                    yield DayUsage(team_id, api, app_id, by_place)
+
     def corrected(self, batches: CommittedBatches, event_ids: Sequence[str], months: Sequence[str]) -> pa.Table:
         """Accepted events of these ids, and all corrections of them, among usage of these months."""
         ids = pa.array(event_ids, pa.string())
@@ -140,6 +195,12 @@ def _of_team(
 def _may_hold(files: pa.Table, batch_no: int) -> pa.BooleanArray:
     """The files that may have rows of a batch, by their statistics."""
     return pc.and_(pc.less_equal(files["min.batch_no"], batch_no), pc.greater_equal(files["max.batch_no"], batch_no))
+
+
+def _later(files: pa.Table, batches: CommittedBatches, since: int) -> pa.BooleanArray:
+    """The files that may have rows of batches after ``since``, up to the last that counts."""
+    until = pc.less_equal(files["min.batch_no"], batches.through)
+    return pc.and_(pc.greater(files["max.batch_no"], since), until)
 
 
 def _rows(batch_no: int, events: pa.Table) -> pa.Table:
