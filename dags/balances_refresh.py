@@ -1,9 +1,14 @@
-"""Rate open cycles again where there is new usage, so that balances are told at once; add it to usage by day.
+"""Rate open cycles again where there is new usage, and find how every team stands: balances, forecasts, alerts, and
+usage by day.
 
 After each ten minutes of usage this run looks which teams used anything, were closed, or hold something else now,
-and rates those provisionally: from the end of their last closed cycle to the last event. Nothing is billed by it, and
-nothing that is closed changes. A run that was missed is made up by the next; without one, balances are still right, and
-only slower to tell. By hand: `billing cycles refresh`.
+and rates those provisionally: from the end of their last closed cycle to the last event. Then it finds how these teams
+stand, and those of which the passing of time changes something; every team once a day, at a time of its own, with a new
+forecast. What admins are to be told of is raised, once each, with a mail in the outbox.
+
+Nothing is billed by it, and nothing that is closed changes. A run that was missed is made up by the next; without one,
+balances are still right by `billing balances`, and only slower to tell. By hand: `billing cycles refresh`, and
+`billing standing TEAM` for one team now.
 
 Usage by day, as it is shown for 24 months, gets what the new batches brought (by hand: `billing usage days`). What
 arrived at a source is shown so within 30 minutes: it is ingested every ten, and this run follows four minutes later.
@@ -18,7 +23,7 @@ from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 
-from observed import done_within, gauge
+from observed import count, done_within, gauge
 from wiring import COMMON, home_and_settings
 
 
@@ -38,14 +43,30 @@ from wiring import COMMON, home_and_settings
 )
 def balances_refresh() -> None:
     @task
-    def rate_open_cycles() -> dict[str, int]:
-        from billing.steps.open_ratings import refresh_open
+    def tell_how_teams_stand() -> dict[str, int]:
+        from datetime import UTC, datetime
 
-        with home_and_settings() as (home, _):
+        from billing.steps.open_ratings import refresh_open
+        from billing.steps.standings import refresh_standings
+
+        # One task for both: what teams hold is read and arranged once, which takes longer than either.
+        with home_and_settings() as (home, settings):
             done = refresh_open(home, from_scratch=get_current_context()["params"]["from_scratch"])
+            told = refresh_standings(home, datetime.now(UTC), settings.alerts)
         gauge("open.teams", done.teams)
         gauge("open.teams_rated", done.rated)
-        return {"teams": done.teams, "rated": done.rated, "through_batch": done.through_batch}
+        gauge("standings.looked_at", told.looked_at)
+        gauge("standings.written", told.written)
+        count("alerts.raised", told.alerts.raised)
+        count("alerts.mails", told.alerts.mails)
+        return {
+            "teams": done.teams,
+            "rated": done.rated,
+            "through_batch": done.through_batch,
+            "standings_written": told.written,
+            "alerts_raised": told.alerts.raised,
+            "alerts_ended": told.alerts.ended,
+        }
 
     @task
     def refresh_usage_by_day() -> dict[str, int]:
@@ -58,7 +79,7 @@ def balances_refresh() -> None:
             done = refresh_views(home, datetime.now(UTC), rebuild=rebuild)
         return {"rows": done.rows, "forgotten": done.forgotten, "through_batch": done.through_batch}
 
-    rate_open_cycles()
+    tell_how_teams_stand()
     refresh_usage_by_day()
 
 

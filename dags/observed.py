@@ -11,6 +11,12 @@ billing.usage.ingest               a timer: milliseconds from the source to the 
 billing.cycles.closed              cycles closed
 billing.cycles.parked              a gauge: teams parked now
 billing.cycles.waiting             a gauge: cycles that are over and wait for usage
+billing.open.teams                 a gauge: teams with cycles that are not closed
+billing.open.teams_rated           a gauge: of these, rated again by the last run
+billing.standings.looked_at        a gauge: teams that the last run looked at
+billing.standings.written          a gauge: of these, those that stand otherwise than before
+billing.alerts.raised              alerts raised
+billing.alerts.mails               mails about alerts written into the outbox
 billing.invoices.issued            invoices issued
 billing.documents.rendered         documents rendered
 billing.audit.compared             values of closed cycles compared with those of a rerun

@@ -35,7 +35,7 @@ def log_entries() -> str:
 
 def points() -> str:
     """A row a point at which the tests kill the process."""
-    names = (*commit_points.ALL, *commit_points.BY_HAND, *commit_points.UPKEEP)
+    names = (*commit_points.ALL, *commit_points.BY_HAND, *commit_points.STANDINGS, *commit_points.UPKEEP)
     return _table(("step", "point"), [tuple(name.split(": ", 1)) for name in names])
 
 

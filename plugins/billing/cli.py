@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from billing.commands.alerts import alerts_app
 from billing.commands.audit import audit_app
 from billing.commands.checks import checks_app
 from billing.commands.cycles import PARKED_STATUS, cycles_app
@@ -17,6 +18,7 @@ from billing.commands.invoices import invoices_app
 from billing.commands.month import month_app
 from billing.commands.reference import reference_app
 from billing.commands.statements import statements_app
+from billing.commands.standing import standing
 from billing.commands.terminal import (
     Folder,
     LogFormat,
@@ -61,6 +63,8 @@ app.add_typer(invoices_app, name="invoices")
 app.add_typer(statements_app, name="statements")
 app.add_typer(month_app, name="month")
 app.add_typer(audit_app, name="audit")
+app.add_typer(alerts_app, name="alerts")
+app.command("standing")(standing)
 
 
 @app.callback()

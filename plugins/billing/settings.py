@@ -42,6 +42,16 @@ it. It may also say where usage and reference data come from, and numbers for wh
     connection = "heads_bucket"          # an Airflow connection; without, what this machine's environment gives
     mail = "audit@example.com"           # the head also goes there, by Airflow's SMTP connection
 
+    [alerts]                             # of what admins of a team are told, once each (docs/balances.md)
+    low_percent = [20, 5]                # when so much or less is left of a balance
+    least_granted = 10                   # of smaller balances nobody is told (units, tokens, or the resource)
+    ends_within_days = 30                # grants that end with something left, payment methods that expire
+    runs_out_within_days = 60            # balances that will be used up before they end or refresh
+    free = false                         # free balances too
+    off = ["payment_missing"]            # kinds that are not raised; default: none
+    mail = true                          # false: they are listed and shown, and nobody gets mail
+    mails_at_once_max = 200              # more at one refresh become one, to finance
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -63,8 +73,10 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from billing.core.alert_rules import AlertKind, AlertRules
 from billing.core.errors import UsageError
 from billing.core.instants import from_us, parse_instant_us
+from billing.core.quantity import MICRO
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -130,7 +142,7 @@ class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
     ``reference`` is None where reference data comes from files, ``lake`` where the usage table is in the home,
-    ``audit`` where heads of the log are kept nowhere else.
+    ``audit`` where heads of the log are kept nowhere else. ``alerts``: when admins are told of what.
     ``expectations``: numbers by name, as they were given.
     """
 
@@ -146,6 +158,7 @@ class Settings:
     reference: ReferenceSettings | None
     lake: LakeSettings | None
     audit: AuditSettings | None
+    alerts: AlertRules
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -157,7 +170,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        tables = ("sources", "reference", "lake", "audit", "expectations")
+        tables = ("sources", "reference", "lake", "audit", "alerts", "expectations")
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
@@ -177,6 +190,7 @@ class Settings:
             reference=_reference(file.table("reference"), sql),
             lake=_lake(file.table("lake")),
             audit=_audit(file.table("audit")),
+            alerts=_alerts(file.table("alerts")),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -313,6 +327,38 @@ def _audit(table: _Table | None) -> AuditSettings | None:
     )
 
 
+def _alerts(table: _Table | None) -> AlertRules:
+    given = AlertRules()
+    if table is None:
+        return given
+    days = ("ends_within_days", "runs_out_within_days")
+    table.only(("low_percent", "least_granted", *days, "free", "off", "mail", "mails_at_once_max"))
+    return AlertRules(
+        low_percent=_percents(table, given.low_percent),
+        least_granted_micro=table.whole("least_granted", given.least_granted_micro // MICRO) * MICRO,
+        ends_within_days=table.whole("ends_within_days", given.ends_within_days),
+        runs_out_within_days=table.whole("runs_out_within_days", given.runs_out_within_days),
+        free=table.flag("free", default=given.free),
+        off=_kinds(table),
+        mail=table.flag("mail", default=given.mail),
+        mails_at_once_max=table.whole("mails_at_once_max", given.mails_at_once_max),
+    )
+
+
+def _percents(table: _Table, default: tuple[int, ...]) -> tuple[int, ...]:
+    value = table.content.get("low_percent", list(default))
+    if not isinstance(value, list) or not all(type(one) is int and 0 <= one <= 99 for one in value):
+        raise table.wrong("low_percent", "is a list of whole numbers from 0 to 99, like [20, 5]")
+    return tuple(sorted(set(value), reverse=True))
+
+
+def _kinds(table: _Table) -> frozenset[AlertKind]:
+    value, known = table.content.get("off", []), [kind.value for kind in AlertKind]
+    if not isinstance(value, list) or not all(one in known for one in value):
+        raise table.wrong("off", f"is a list of kinds of alerts; there are: {', '.join(known)}")
+    return frozenset(AlertKind(one) for one in value)
+
+
 def _numbers(table: _Table | None) -> Mapping[str, float]:
     if table is None:
         return MappingProxyType({})
@@ -377,6 +423,18 @@ class _Table:
         value = self.content.get(key, default)
         if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
             raise self.wrong(key, "is a number; write it without quotes")
+        return value
+
+    def whole(self, key: str, default: int) -> int:
+        value = self.number(key, default)
+        if value != int(value) or not 0 <= value <= 10**9:
+            raise self.wrong(key, "is a whole number from 0 on")
+        return int(value)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        value = self.content.get(key, default)
+        if not isinstance(value, bool):
+            raise self.wrong(key, "is true or false; write it without quotes")
         return value
 
     def instant(self, key: str) -> datetime | None:

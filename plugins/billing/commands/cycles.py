@@ -83,14 +83,26 @@ def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
 @cycles_app.command("refresh")
 def cycles_refresh(
     context: typer.Context,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(parser=parse_instant, metavar="INSTANT", help="Tell how teams stand then. Default: now."),
+    ] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Every team, also without new usage.")] = False,
 ) -> None:
-    """Rate open cycles provisionally where there is new usage, so that balances are told at once. Bills nothing."""
+    """Rate open cycles provisionally where there is new usage, and find how teams stand: balances, forecasts, alerts.
+    Bills nothing.
+    """
     from billing.steps.open_ratings import refresh_open
+    from billing.steps.standings import refresh_standings
 
-    with opened_home(context) as (home, _):
+    with opened_home(context) as (home, settings):
         done = refresh_open(home, from_scratch=from_scratch)
+        told = refresh_standings(home, as_of or datetime.now(UTC), settings.alerts)
     typer.echo(f"{done.rated} of {done.teams} teams rated, with usage up to batch {done.through_batch}.")
+    typer.echo(f"{told.looked_at} of {told.teams} teams looked at, {told.written} stand otherwise than before.")
+    if told.alerts.raised or told.alerts.ended:
+        alerted = told.alerts
+        typer.echo(f"{alerted.raised} alerts raised, {alerted.ended} ended, {alerted.mails} mails to be sent.")
 
 
 @cycles_app.command("list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -45,11 +46,12 @@ def balances_at(teams: Mapping[str, TeamTerms], used: Used, at_us: int) -> pd.Da
 
     Free balances are in whole units (10^6 micro each). ``used`` counts all that is effective before ``at_us``.
     """
-    rows = [row for team_id, team in teams.items() for row in _team_balances(team_id, team, used, at_us)]
+    rows = [row for team_id, team in teams.items() for row in balances_of(team_id, team, used, at_us)]
     return pd.DataFrame(rows, columns=list(BALANCE_COLUMNS))
 
 
-def _team_balances(team_id: str, team: TeamTerms, used: Used, at_us: int) -> Iterator[tuple[object, ...]]:
+def balances_of(team_id: str, team: TeamTerms, used: Used, at_us: int) -> Iterator[tuple[Any, ...]]:
+    """One team's, each with the values of ``BALANCE_COLUMNS``."""
     for s, allowances in team.free:
         if not s.purchased_at_us <= at_us < s.ends_at_us:
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -73,6 +73,7 @@ class Terms:
 
     teams: Mapping[str, TeamTerms]
     apis: Sequence[str]
+    api_place: Mapping[str, int]
     billing: Sequence[ApiBilling]
     rates: AsOf
     rate_from_us: Sequence[int]
@@ -91,6 +92,7 @@ class Terms:
         return cls(
             teams=_teams(reference, None if team_ids is None else set(team_ids)),
             apis=list(apis["api"]),
+            api_place={api: place for place, api in enumerate(apis["api"])},
             billing=[ApiBilling(b) for b in apis["billing"]],
             rates=AsOf(places(rates["api"], list(apis["api"])), rates["valid_from"].to_numpy(), len(apis)),
             rate_from_us=sorted(set(rates["valid_from"].tolist())),
@@ -101,9 +103,10 @@ class Terms:
             price_changes_us=changes,
         )
 
-    def with_balances(self) -> list[str]:
-        """The ids of all subscriptions that hold balances."""
-        held = (s for team in self.teams.values() for s in team.subscriptions)
+    def with_balances(self, team_ids: Collection[str] | None = None) -> list[str]:
+        """The ids of all subscriptions (of some teams, where they are given) that hold balances."""
+        teams = self.teams if team_ids is None else sorted(self.teams.keys() & set(team_ids))
+        held = (s for team_id in teams for s in self.teams[team_id].subscriptions)
         return [s.subscription_id for s in held if s.kind is not Kind.PAYG]
 
     def price_micro(self, api: str, currency: str, at_us: int) -> int | None:

@@ -24,6 +24,10 @@ CREDIT_NOTE_WRITTEN: Final = "credit: note written"
 CREDIT_NOTE_ISSUED: Final = "credit: note issued"
 REISSUE_WRITTEN: Final = "reissue: invoice written"
 REISSUE_ISSUED: Final = "reissue: invoice issued"
+STANDINGS_PACES: Final = "standings: paces written"
+STANDINGS_TEAMS: Final = "standings: a part of the teams written"
+STANDINGS_ALERTS: Final = "standings: alerts and mails written"
+STANDINGS_TOLD: Final = "standings: all told"
 UPKEEP_PARTITION: Final = "upkeep: a partition put together"
 UPKEEP_CHECKPOINT: Final = "upkeep: checkpoint written"
 UPKEEP_VACUUMED: Final = "upkeep: old files deleted"
@@ -33,6 +37,9 @@ BY_HAND: Final = (CREDIT_NOTE_WRITTEN, CREDIT_NOTE_ISSUED, REISSUE_WRITTEN, REIS
 
 UPKEEP: Final = (UPKEEP_PARTITION, UPKEEP_CHECKPOINT, UPKEEP_VACUUMED)
 """What changes no number."""
+
+STANDINGS: Final = (STANDINGS_PACES, STANDINGS_TEAMS, STANDINGS_ALERTS, STANDINGS_TOLD)
+"""What tells how teams stand, and bills nothing."""
 
 ALL: Final = (
     INGEST_ARCHIVED,

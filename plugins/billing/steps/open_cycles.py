@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from sqlalchemy import Connection
 
 from billing.core.balances import used_with
-from billing.core.cycles import CycleSpan, first_start_us
+from billing.core.cycles import CycleSpan, cycle_from, cycles_from, first_start_us
 from billing.core.reference import Reference
 from billing.core.spans import Opening, Used
 from billing.core.streams import TeamPlan
@@ -38,7 +39,7 @@ class OpenUsage:
 
 def open_usage(home: Home, connection: Connection, reference: Reference, until_us: int = _EVER_US) -> OpenUsage:
     """All usage of no closed cycle that occurred before ``until_us``, late usage with it, whatever batch brought it."""
-    terms = Terms.from_reference(reference)
+    terms = home.terms(reference)
     last = last_closed(connection)
     plans = [
         plan for team_id, team in terms.teams.items() if (plan := _plan(team_id, team, last.get(team_id), until_us))
@@ -54,10 +55,23 @@ def rate_open(connection: Connection, found: OpenUsage) -> Used:
     return used_with(opening.used, rate_by_sums(found.terms, found.plans, found.usage, opening).draws)
 
 
-def opening_of(connection: Connection, found: OpenUsage) -> Opening:
-    """Where closed cycles left all that the teams hold."""
+def opening_of(connection: Connection, found: OpenUsage, team_ids: Collection[str] | None = None) -> Opening:
+    """Where closed cycles left all that the teams hold (some teams, where they are given)."""
     since_us = min([found.until_us, *(plan.start_us for plan in found.plans)])
-    return read_opening(connection, None, found.terms.with_balances(), since_us=since_us)
+    return read_opening(connection, None, found.terms.with_balances(team_ids), since_us=since_us)
+
+
+def in_cycles(found: OpenUsage, plans: Iterable[TeamPlan]) -> list[TeamPlan]:
+    """The same plans, each cut into its cycles; the last one may end before its time."""
+    return [_in_cycles(found.terms.teams[plan.team_id], plan) for plan in plans]
+
+
+def _in_cycles(team: TeamTerms, plan: TeamPlan) -> TeamPlan:
+    mine = list(cycles_from(team.subscriptions, plan.start_us, plan.until_us))
+    reached = mine[-1].end_us if mine else plan.start_us
+    if reached < plan.until_us:
+        mine.append(replace(cycle_from(team.subscriptions, reached), end_us=plan.until_us))
+    return TeamPlan(team_id=plan.team_id, cycles=tuple(mine), pinned_batch=plan.pinned_batch)
 
 
 def through_last_event(found: OpenUsage) -> OpenUsage:

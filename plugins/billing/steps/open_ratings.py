@@ -6,25 +6,26 @@ of time draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import pandas as pd
 from sqlalchemy import Connection, func, select
 
 from billing.core.balances import used_with
 from billing.core.instants import to_us
-from billing.core.spans import Used
+from billing.core.spans import Opening, Used
 from billing.core.streams import TeamPlan
 from billing.core.sums import rate_by_sums
 from billing.core.terms import Terms
 from billing.steps.collector import collector_paused
-from billing.steps.open_cycles import OpenUsage, open_usage, opening_of
+from billing.steps.open_cycles import OpenUsage, in_cycles, open_usage, opening_of
 from billing.steps.reference import reference_at
 from billing.steps.telemetry import say
 from billing.store.batches import COMMITTED, committed
 from billing.store.home import Home
-from billing.store.open_ratings import OpenRating, read_draws, read_rating, write_rating
+from billing.store.open_ratings import CARRIED, OpenRating, read_carry, read_draws, read_rating, write_rating
 from billing.store.reference_history import last_load
 from billing.store.tables import batches
 
@@ -38,18 +39,63 @@ class Refreshed:
     through_batch: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenBooks:
+    """Cycles that are not closed, of some teams, before an instant: ``draws`` with ``rating.DRAW_COLUMNS``, ``carry``
+    with ``store.open_ratings.CARRIED``, a row of each for every cycle; and where closed ones left these teams.
+    """
+
+    terms: Terms
+    opening: Opening
+    draws: pd.DataFrame
+    carry: pd.DataFrame
+
+    @property
+    def used(self) -> Used:
+        """What closed cycles and open ones together have used of every balance."""
+        return used_with(self.opening.used, self.draws)
+
+
 @collector_paused()
 def used_at(home: Home, connection: Connection, load_no: int, at_us: int) -> tuple[Terms, Used]:
-    """What closed cycles and open ones together have used of every balance before an instant.
+    """What closed cycles and open ones together have used of every balance before an instant."""
+    books = open_books(connection, open_usage(home, connection, reference_at(home, load_no), at_us), load_no)
+    return books.terms, books.used
+
+
+def open_books(
+    connection: Connection,
+    found: OpenUsage,
+    load_no: int,
+    team_ids: Collection[str] | None = None,
+    again: Collection[str] | None = None,
+    opening: Opening | None = None,
+) -> OpenBooks:
+    """The books of what is open, by one load; of some teams where they are given, and of nobody else. ``again`` and
+    ``opening``: ``stale_teams`` and what closed cycles left, if they are at hand.
 
     Teams that the last refresh has rated as they stand are not rated again, unless the instant lies before its end.
     """
-    found = open_usage(home, connection, reference_at(home, load_no), at_us)
-    opening, kept = opening_of(connection, found), read_rating(connection)
-    stale = _stale(found, kept if kept and kept.until_us <= at_us else None, load_no)
-    rated = rate_by_sums(found.terms, stale, found.usage, opening)
-    others = {plan.team_id for plan in found.plans} - {plan.team_id for plan in stale}
-    return found.terms, used_with(used_with(opening.used, rated.draws), read_draws(connection, others))
+    wanted = None if team_ids is None else frozenset(team_ids)
+    plans = [plan for plan in found.plans if wanted is None or plan.team_id in wanted]
+    opening = opening_of(connection, found, wanted) if opening is None else opening
+    again = stale_teams(connection, found, load_no) if again is None else again
+    stale = [plan for plan in plans if plan.team_id in again]
+    rated = rate_by_sums(found.terms, in_cycles(found, stale), found.usage, opening)
+    others = {plan.team_id for plan in plans} - {plan.team_id for plan in stale}
+    return OpenBooks(
+        terms=found.terms,
+        opening=opening,
+        draws=_joined(read_draws(connection, others), rated.draws),
+        carry=_joined(read_carry(connection, others), rated.carry[list(CARRIED)]),
+    )
+
+
+def stale_teams(connection: Connection, found: OpenUsage, load_no: int) -> set[str]:
+    """The teams with open cycles that the last refresh has not rated as they stand before the instant."""
+    kept = read_rating(connection)
+    usable = kept if kept and kept.until_us <= found.until_us else None
+    return {plan.team_id for plan in _stale(found, usable, load_no)}
 
 
 @collector_paused()
@@ -66,7 +112,8 @@ def refresh_open(home: Home, *, from_scratch: bool = False) -> Refreshed:
                 return Refreshed(rated=0, teams=0, through_batch=through)
             kept = read_rating(connection)
             stale = _stale(found, None if from_scratch else kept, load_no)
-            rated = rate_by_sums(found.terms, stale, found.usage, opening_of(connection, found))
+            opening = opening_of(connection, found, {plan.team_id for plan in stale})
+            rated = rate_by_sums(found.terms, in_cycles(found, stale), found.usage, opening)
         known = {plan.team_id for plan in found.plans}
         gone = set(kept.teams) - known if kept else set()
         with home.database.exclusive("open ratings") as connection:
@@ -87,6 +134,11 @@ def _stale(found: OpenUsage, kept: OpenRating | None, load_no: int) -> Sequence[
         return found.plans
     used = found.usage.teams_since(kept.through_batch)
     return [plan for plan in found.plans if plan.team_id in used or not kept.holds(plan)]
+
+
+def _joined(kept: pd.DataFrame, rated: pd.DataFrame) -> pd.DataFrame:
+    frames = [frame for frame in (kept, rated) if len(frame)]
+    return pd.concat(frames, ignore_index=True) if frames else kept
 
 
 def _usage_ends_us(connection: Connection) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from billing.core.attribution import Owners
 from billing.core.errors import StoreOutOfDate
 from billing.core.reference import Reference
+from billing.core.terms import Terms
 from billing.store.database import Database
 from billing.store.files import WriteOnce, sweep
 from billing.store.id_index import IdIndex
@@ -39,6 +40,7 @@ class Home:
     checks: WriteOnce
     _references: dict[int, Reference] = field(default_factory=dict)
     _owners: list[tuple[Reference, Owners]] = field(default_factory=list)
+    _terms: list[tuple[Reference, Terms]] = field(default_factory=list)
 
     @classmethod
     def at(cls, folder: Path, database_url: str | None = None, lake: ObjectStorage | None = None) -> Home:
@@ -100,6 +102,12 @@ class Home:
         if not self._owners or self._owners[0][0] is not reference:
             self._owners[:] = [(reference, Owners.from_reference(reference))]
         return self._owners[0][1]
+
+    def terms(self, reference: Reference) -> Terms:
+        """The terms of all teams, arranged once for the reference data that was asked for last."""
+        if not self._terms or self._terms[0][0] is not reference:
+            self._terms[:] = [(reference, Terms.from_reference(reference))]
+        return self._terms[0][1]
 
     def close(self) -> None:
         """Give the database's connections back."""

@@ -14,7 +14,7 @@ from billing.store.tables import mailings
 
 
 class MailKind(StrEnum):
-    """What a mail tells of; ``subject_id`` is the number, the payment method or the close that it is about."""
+    """What a mail tells of; ``subject_id`` is the number, payment method, close or team that it is about."""
 
     INVOICE = "invoice"
     CREDIT_NOTE = "credit_note"
@@ -24,6 +24,7 @@ class MailKind(StrEnum):
     PAYMENT_OVERDUE = "payment_overdue"
     CARD_EXPIRING = "card_expiring"
     RUN_SUMMARY = "run_summary"
+    BALANCE_ALERT = "balance_alert"
 
 
 DUE, CLAIMED, SENT, FAILED, UNKNOWN, DROPPED = "due", "claimed", "sent", "failed", "unknown", "dropped"

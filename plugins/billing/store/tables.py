@@ -332,7 +332,9 @@ open_ratings = Table(
     _whole("until_us"),
     _whole("at_us"),
 )
-"""The newest provisional rating of open cycles (one row): usage up to a batch, by a load, before an instant."""
+"""The newest provisional rating of open cycles (one row): usage up to a batch, by a load, before an instant. Each that
+rated any team has the next number.
+"""
 
 open_teams = Table(
     "open_teams",
@@ -340,18 +342,24 @@ open_teams = Table(
     _text("team_id", primary_key=True),
     _whole("from_us"),
     _whole("pinned_batch"),
+    _whole("rating_no", index=True),
 )
-"""What of a team is rated provisionally: from the end of its last closed cycle, with the batch pinned by that."""
+"""What of a team is rated provisionally: from the end of its last closed cycle, with the batch pinned by that; and by
+which rating.
+"""
 
 open_draws = Table(
     "open_draws",
     metadata,
     Column("draw_no", RowNumber, primary_key=True, autoincrement=True),
     _text("team_id", index=True),
+    _whole("cycle_start_us"),
     _text("api"),
     _text("source"),
     _text("subscription_id"),
     _text("grant_id"),
+    Column("unit_price_micro", BigInteger),
+    _text("currency"),
     Column("period_start_us", BigInteger),
     _whole("charged_units"),
     _whole("tokens_micro"),
@@ -361,10 +369,15 @@ open_carry = Table(
     "open_carry",
     metadata,
     _text("team_id", primary_key=True),
+    _whole("cycle_start_us", primary_key=True, autoincrement=False),
     _text("api", primary_key=True),
+    _whole("opening_micro"),
+    _whole("usage_micro"),
     _whole("closing_micro"),
 )
-"""The carry-over after the last event so far."""
+"""What each cycle that is not closed opened with, used, and carries on after the last event so far. Of a resource the
+carry-over is minus the credit.
+"""
 
 parked = Table(
     "parked",
@@ -617,10 +630,39 @@ standings = Table(
     _whole("unfunded_units"),
     Column("least_left_micro", BigInteger),
     Column("first_end_us", BigInteger),
+    _whole("changes_at_us"),
 )
 """How a team stands at ``as_of_us``: its running cycle (None before its first), the pay-as-you-go subscription of it
 with what would be invoiced now and what may be at its end (net), what nothing paid for in it. To find and sort teams
-by: the smallest share that is left of any valid balance (10^-6), and when the first of them ends or refreshes.
+by: the smallest share that is left of any valid balance (10^-6), and when the first of them ends or refreshes. Without
+usage nothing of it changes before ``changes_at_us``, but for the forecast. A row is written when any of it changes.
+"""
+
+standing_refreshes = Table(
+    "standing_refreshes",
+    metadata,
+    _whole("refresh_no", primary_key=True, autoincrement=False),
+    _whole("as_of_us"),
+    _whole("through_batch"),
+    _whole("load_no"),
+    _whole("rating_no"),
+    _whole("paces_day"),
+    _whole("alerts_since_us"),
+)
+"""How fresh standings are (one row): as of when they tell, with usage up to a batch, by a load and a rating of open
+cycles; the UTC day before which forecasts know usage; and since when alerts are raised.
+"""
+
+paces = Table(
+    "paces",
+    metadata,
+    _text("team_id", primary_key=True),
+    _text("api", primary_key=True),
+    _whole("first_day"),
+    _text("quantities"),
+)
+"""Usage of the last weeks' UTC days that forecasts are made from: ``quantities`` is a JSON list of 10^-6, one a day
+from ``first_day`` on. Derived from the usage table, once a day.
 """
 
 standing_balances = Table(
@@ -632,6 +674,7 @@ standing_balances = Table(
     _text("grant_id", primary_key=True),
     _text("api", primary_key=True),
     _text("state"),
+    _whole("begins_at_us"),
     _whole("granted_micro"),
     _whole("used_micro"),
     _whole("available_micro"),
@@ -643,9 +686,11 @@ standing_balances = Table(
     Column("runs_out_high_us", BigInteger),
     _text("forecast"),
 )
-"""A balance of a team at its standing's instant (rule 8.1): ``valid`` ones as ``billing balances`` tells them, and
-``expired`` grants of the last 24 months with what was never used. When it runs out at the pace of the last weeks, and
-between when and when; ``forecast`` says how that was found, or why nothing is said.
+"""A balance of a team at its standing's instant (rule 8.1): ``valid`` ones as ``billing balances`` tells them,
+``coming`` grants that begin later, and ``expired`` ones of the last 24 months, with what was never used as
+``available_micro``. ``begins_at_us`` is the grant's beginning, or that of the free balance's running period.
+``per_day_micro``: the pace of the last weeks. When it runs out at that pace, and between when and when; ``forecast`` is
+JSON that says how that was found, or why nothing is said (``core.outlook``).
 """
 
 standing_apis = Table(

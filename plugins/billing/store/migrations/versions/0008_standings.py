@@ -51,7 +51,25 @@ def upgrade() -> None:
     sa.Column('unfunded_units', sa.BigInteger(), nullable=False),
     sa.Column('least_left_micro', sa.BigInteger(), nullable=True),
     sa.Column('first_end_us', sa.BigInteger(), nullable=True),
+    sa.Column('changes_at_us', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('team_id', name=op.f('pk_standings'))
+    )
+    op.create_table('standing_refreshes',
+    sa.Column('refresh_no', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('as_of_us', sa.BigInteger(), nullable=False),
+    sa.Column('through_batch', sa.BigInteger(), nullable=False),
+    sa.Column('load_no', sa.BigInteger(), nullable=False),
+    sa.Column('rating_no', sa.BigInteger(), nullable=False),
+    sa.Column('paces_day', sa.BigInteger(), nullable=False),
+    sa.Column('alerts_since_us', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('refresh_no', name=op.f('pk_standing_refreshes'))
+    )
+    op.create_table('paces',
+    sa.Column('team_id', CodePointText, nullable=False),
+    sa.Column('api', CodePointText, nullable=False),
+    sa.Column('first_day', sa.BigInteger(), nullable=False),
+    sa.Column('quantities', CodePointText, nullable=False),
+    sa.PrimaryKeyConstraint('team_id', 'api', name=op.f('pk_paces'))
     )
     op.create_table('standing_balances',
     sa.Column('team_id', CodePointText, nullable=False),
@@ -60,6 +78,7 @@ def upgrade() -> None:
     sa.Column('grant_id', CodePointText, nullable=False),
     sa.Column('api', CodePointText, nullable=False),
     sa.Column('state', CodePointText, nullable=False),
+    sa.Column('begins_at_us', sa.BigInteger(), nullable=False),
     sa.Column('granted_micro', sa.BigInteger(), nullable=False),
     sa.Column('used_micro', sa.BigInteger(), nullable=False),
     sa.Column('available_micro', sa.BigInteger(), nullable=False),
@@ -124,3 +143,44 @@ def upgrade() -> None:
     op.create_index(op.f('ix_invoices_issue_day'), 'invoices', ['issue_day'], unique=False)
     op.create_index(op.f('ix_credit_notes_issue_day'), 'credit_notes', ['issue_day'], unique=False)
     op.create_index(op.f('ix_payment_events_at_us'), 'payment_events', ['at_us'], unique=False)
+    _open_cycles()
+
+
+def _open_cycles() -> None:
+    """Tables that are derived: made anew with cycles and prices, and filled by the next refresh."""
+    for name in ('open_draws', 'open_carry', 'open_teams'):
+        op.drop_table(name)
+    op.execute('delete from open_ratings')
+    op.create_table('open_teams',
+    sa.Column('team_id', CodePointText, nullable=False),
+    sa.Column('from_us', sa.BigInteger(), nullable=False),
+    sa.Column('pinned_batch', sa.BigInteger(), nullable=False),
+    sa.Column('rating_no', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('team_id', name=op.f('pk_open_teams'))
+    )
+    op.create_index(op.f('ix_open_teams_rating_no'), 'open_teams', ['rating_no'], unique=False)
+    op.create_table('open_draws',
+    sa.Column('draw_no', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('team_id', CodePointText, nullable=False),
+    sa.Column('cycle_start_us', sa.BigInteger(), nullable=False),
+    sa.Column('api', CodePointText, nullable=False),
+    sa.Column('source', CodePointText, nullable=False),
+    sa.Column('subscription_id', CodePointText, nullable=False),
+    sa.Column('grant_id', CodePointText, nullable=False),
+    sa.Column('unit_price_micro', sa.BigInteger(), nullable=True),
+    sa.Column('currency', CodePointText, nullable=False),
+    sa.Column('period_start_us', sa.BigInteger(), nullable=True),
+    sa.Column('charged_units', sa.BigInteger(), nullable=False),
+    sa.Column('tokens_micro', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('draw_no', name=op.f('pk_open_draws'))
+    )
+    op.create_index(op.f('ix_open_draws_team_id'), 'open_draws', ['team_id'], unique=False)
+    op.create_table('open_carry',
+    sa.Column('team_id', CodePointText, nullable=False),
+    sa.Column('cycle_start_us', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('api', CodePointText, nullable=False),
+    sa.Column('opening_micro', sa.BigInteger(), nullable=False),
+    sa.Column('usage_micro', sa.BigInteger(), nullable=False),
+    sa.Column('closing_micro', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('team_id', 'cycle_start_us', 'api', name=op.f('pk_open_carry'))
+    )
