@@ -8,7 +8,8 @@ A map of the package. Arrows point the way imports go; ``tests/test_house.py`` e
 ``core``        the rules, pure: values and frames in, values and frames out. Start at ``core/model.py``.
 ``intake``      what comes in: sources, usage files, reference files, the checks of every row, what is expected of all.
 ``store``       what is kept: the billing database, the usage table, the index of ids, archive and documents.
-``documents``   an invoice, its statement, a run's summary: as HTML, PDF and e-invoice XML. Formats; never computes.
+``documents``   an invoice, its statement, a run's summary, a customer's month: as HTML, PDF and e-invoice XML; charts.
+                Formats; never computes.
 ``outbound``    what leaves: the output tables, spreadsheets.
 ``steps``       one file a step of the work; the only place where ``core`` meets ``store``.
 ``settings``    the only reader of the environment; ``connections``: the bridge to Airflow's credentials.

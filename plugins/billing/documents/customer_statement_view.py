@@ -261,7 +261,7 @@ def _issued(issued: Sequence[IssuedDocument], texts: Texts) -> TableView | None:
         )
         for one in issued
     ]
-    return table_view(texts("Issued in this month"), heads, rows, text_min_mm=48) if rows else None
+    return table_view(texts("Issued in this month"), heads, rows, text_min_mm=86) if rows else None
 
 
 def _more(statement: CustomerStatement, texts: Texts) -> str:
