@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from billing.core.alert_rules import AlertKind, AlertRules
 from billing.core.errors import UsageError
 from billing.settings import AuditSettings, LakeSettings, ReferenceSettings, Settings, SourceSettings
 
@@ -280,3 +281,50 @@ def test_heads_of_the_log_go_to_a_folder_or_a_url(tmp_path: Path) -> None:
     assert given == AuditSettings(heads="s3://b/h", connection="c", mail="a@example.com")
     with pytest.raises(UsageError, match=r"\[audit\] 'heads' is missing"):
         read(tmp_path, "[audit]")
+
+
+# --- alerts
+
+
+def test_alerts_are_on_without_any_setting(tmp_path: Path) -> None:
+    assert read(tmp_path).alerts == read(tmp_path, "[alerts]").alerts == AlertRules()
+
+
+def test_alerts_are_told_when_the_file_says(tmp_path: Path) -> None:
+    toml = """
+        [alerts]
+        low_percent = [5, 50]
+        least_granted = 100
+        ends_within_days = 14
+        runs_out_within_days = 7
+        free = true
+        off = ["payment_missing"]
+        mail = false
+        mails_at_once_max = 10
+    """
+    assert read(tmp_path, toml).alerts == AlertRules(
+        low_percent=(50, 5),
+        least_granted_micro=100_000_000,
+        ends_within_days=14,
+        runs_out_within_days=7,
+        free=True,
+        off=frozenset({AlertKind.PAYMENT_MISSING}),
+        mail=False,
+        mails_at_once_max=10,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("low_percent = 20", "'low_percent' is a list of whole numbers from 0 to 99"),
+        ("low_percent = [0.2]", "'low_percent' is a list of whole numbers from 0 to 99"),
+        ("least_granted = -1", "'least_granted' is a whole number from 0 on"),
+        ("free = 1", "'free' is true or false"),
+        ('off = ["lows"]', "'off' is a list of kinds of alerts; there are: unfunded, payment_missing"),
+        ("lows = 1", "'lows' is not a setting; there are: low_percent"),
+    ],
+)
+def test_wrong_settings_of_alerts_are_named(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'billing.toml'}: [alerts] {says}")):
+        read(tmp_path, f"[alerts]\n{line}\n")

@@ -148,11 +148,14 @@ def _an_upgrade(shop: Shop) -> None:
     database.check_version()
 
 
+_SINCE_0005 = (
+    *("charge_invoices", "payment_events", "charges", "mailings", "placed_files"),
+    *("ref_team_members", "usage_months", "usage_views", "alerts", "paces"),
+    *("standings", "standing_refreshes", "standing_balances", "standing_apis"),
+    *("open_carry", "open_draws", "open_teams", "open_ratings"),
+)
 _BEFORE_0005 = (
-    "drop table open_carry",
-    "drop table open_draws",
-    "drop table open_teams",
-    "drop table open_ratings",
+    *(f"drop table {name}" for name in _SINCE_0005),
     "update alembic_version set version_num = '0004'",
 )
 

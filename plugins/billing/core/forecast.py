@@ -34,9 +34,10 @@ _Z = 1.2815515655446004  # 90 % of a normal distribution lie below
 _SMOOTHINGS = (0.02, 0.05, 0.1, 0.2, 0.35)
 _PATTERN_PRIOR_WEEKS = 2.0
 _SPREAD_MAX = 2.0
-_LEVEL_DOUBT = (
-    2.0  # a mean of n days errs by 1/n of a day's variance; twice that, since the pattern is found from them too
-)
+# A few weeks tell a drift from chance badly: more of it has to tell the next days clearly better.
+_PENALTY = 0.5
+# A mean of n days errs by 1/n of a day's variance; twice that, since the pattern is found from them too.
+_LEVEL_DOUBT = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +113,7 @@ def _smoothed(series: Floats, factor: Floats) -> tuple[float, float, float]:
         error = value - level * expected
         squares += error * error
         level = np.maximum(level + gain * expected * error, 0.0)
-    best = int(np.argmin(squares))
+    best = int(np.argmin(squares * (1 + _PENALTY * np.array(_SMOOTHINGS))))
     return float(level[best]), float(squares[best]) / max(len(series) - 2, 1), _SMOOTHINGS[best]
 
 
