@@ -25,7 +25,7 @@ EDGES = {
     "cli": {"commands", "steps", "settings", "core"},
     "demo": {"demo", "steps", "settings", "core"},
     "dags": {"steps", "settings", "connections", "core"},
-    "web": {"web", "store", "settings", "core"},
+    "web": {"web", "store", "settings", "connections", "core"},
     "airflow_plugin": {"web"},
 }
 CORE_LIBRARIES = {"numpy", "pandas", "tzdata", *sys.stdlib_module_names}

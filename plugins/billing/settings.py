@@ -52,6 +52,9 @@ it. It may also say where usage and reference data come from, and numbers for wh
     mail = true                          # false: they are listed and shown, and nobody gets mail
     mails_at_once_max = 200              # more at one refresh become one, to finance
 
+    [access]                             # who sees all of the pages; others see the teams that they are members of
+    operators = ["runs:cycle_close"]     # whoever may run this DAG (the default); also "user:NAME", "role:NAME"
+
     [expectations]
     volume_up_times = 8                  # a bound of intake/expectations/bounds.py
 
@@ -81,6 +84,7 @@ from billing.core.quantity import MICRO
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MEMORY_MB, _LEAST_MEMORY_MB = 512, 64
+_OPERATORS = ("runs:cycle_close",)
 _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
 
 Kind = Literal["files", "sql"]
@@ -138,6 +142,15 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AccessSettings:
+    """Who sees all of the pages: users and roles of Airflow by name, and whoever may run one of some DAGs."""
+
+    users: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of this process; folders are absolute. ``sources`` has at least one, in the order of their names.
 
@@ -159,6 +172,7 @@ class Settings:
     lake: LakeSettings | None
     audit: AuditSettings | None
     alerts: AlertRules
+    access: AccessSettings
     memory_mb: int
     expectations: Mapping[str, float]
 
@@ -170,7 +184,7 @@ class Settings:
         """
         folder = (home or Path(os.environ.get("BILLING_HOME") or "billing-home")).absolute()
         file = _Table.of_file(folder / "billing.toml")
-        tables = ("sources", "reference", "lake", "audit", "alerts", "expectations")
+        tables = ("sources", "reference", "lake", "audit", "alerts", "access", "expectations")
         file.only(("database_url", "templates", "theme", "memory_mb", *tables))
         drop_folder = Path(os.environ.get("BILLING_DROP_FOLDER") or folder / "drop").absolute()
         sql = Path(os.environ.get("BILLING_SQL") or _CHECKOUT / "sql").absolute()
@@ -191,6 +205,7 @@ class Settings:
             lake=_lake(file.table("lake")),
             audit=_audit(file.table("audit")),
             alerts=_alerts(file.table("alerts")),
+            access=_access(file.table("access") or _Table(file=file.file, name="access", content={})),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             expectations=_numbers(file.table("expectations")),
         )
@@ -359,6 +374,18 @@ def _kinds(table: _Table) -> frozenset[AlertKind]:
     return frozenset(AlertKind(one) for one in value)
 
 
+def _access(table: _Table) -> AccessSettings:
+    table.only(("operators",))
+    by: dict[str, list[str]] = {"user": [], "role": [], "runs": []}
+    for one in table.texts("operators", _OPERATORS):
+        kind, colon, name = one.partition(":")
+        if kind not in by or not colon or not name:
+            says = f'has {one!r}; write "runs:DAG" (whoever may run that DAG), "user:NAME" or "role:NAME"'
+            raise table.wrong("operators", says)
+        by[kind].append(name)
+    return AccessSettings(users=frozenset(by["user"]), roles=frozenset(by["role"]), runs=tuple(by["runs"]))
+
+
 def _numbers(table: _Table | None) -> Mapping[str, float]:
     if table is None:
         return MappingProxyType({})
@@ -407,6 +434,12 @@ class _Table:
         if not isinstance(value, str):
             raise self.wrong(key, "is a text; write it in quotes")
         return value
+
+    def texts(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        value = self.content.get(key, list(default))
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise self.wrong(key, 'is a list of texts; write it as ["one", "two"]')
+        return tuple(value)
 
     def path(self, key: str) -> Path | None:
         return self.folder / self.text(key) if self.text(key) else None

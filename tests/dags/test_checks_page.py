@@ -24,7 +24,8 @@ DAGS = ("reference_sync", "usage_ingest", "cycle_close")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with reference data to load, and a file in which thirty of forty records belong to nobody."""
     folder = tmp_path_factory.mktemp("checks")
-    write_reference(folder / "reference", REFERENCE)
+    members = ["ada,t1,buyer", "dev,t1,developer", "lowest,t1,buyer"]
+    write_reference(folder / "reference", {**REFERENCE, "team_members": members})
     home = home_at(folder / "home")
     home.create()
     configure(home, "close_lag_seconds", 0)
@@ -47,7 +48,8 @@ def airflow(folder: Path) -> Iterator[LocalAirflow]:
         "BILLING_REFERENCE_FOLDER": str(folder / "reference"),
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     }
-    users = {"admin": "admin", "auditor": "viewer"}
+    # Members need a login and no role; one has Airflow's lowest, with which all DAG runs may be read there.
+    users = {"admin": "admin", "auditor": "viewer", "ada": "", "dev": "", "lowest": "viewer", "zoe": ""}
     with LocalAirflow(folder / "airflow", dag_ids=DAGS, environment=environment, users=users) as running:
         running.unpause(*DAGS)
         yield running
@@ -100,3 +102,28 @@ def test_an_anomaly_is_stopped_shown_and_accepted(airflow: LocalAirflow) -> None
     assert "http" not in data_docs.text.replace("http-equiv", "")
     assert page(airflow, views["nav"].removeprefix("billing/"), "auditor").text.count("/billing/checks/") == 4
     assert page(airflow, "checks/1", "auditor").headers["content-security-policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize(
+    ("path", "may"),
+    [
+        ("api/v1/me", {"admin", "auditor", "ada", "dev", "lowest", "zoe"}),
+        ("api/v1/teams", {"admin", "ada", "dev", "lowest"}),
+        ("api/v1/team?team_id=t1", {"admin", "ada", "lowest"}),
+        ("api/v1/usage?team_id=t1", {"admin", "ada", "dev", "lowest"}),
+        ("api/v1/team?team_id=t2", {"admin"}),
+        ("api/v1/month?month=2026-08", {"admin"}),
+        ("api/v1/operations", {"admin"}),
+        ("checks", {"admin", "auditor", "zoe"}),
+        ("checks/1", {"admin", "auditor"}),
+    ],
+)
+def test_members_see_their_teams_and_those_who_may_close_see_all(
+    airflow: LocalAirflow, path: str, may: set[str]
+) -> None:
+    """By Airflow's own tokens. The auditor is a member of nothing, and no operator unless the settings say so."""
+    assert page(airflow, path, None).status_code == 401
+    answers = {
+        user: page(airflow, path, user).status_code for user in ("admin", "auditor", "ada", "dev", "lowest", "zoe")
+    }
+    assert answers == {user: 200 if user in may else 403 for user in answers}

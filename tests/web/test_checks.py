@@ -31,6 +31,7 @@ class Known(Reader):
 
     def __init__(self, *dags: str) -> None:
         object.__setattr__(self, "dags", dags)
+        object.__setattr__(self, "is_limited", False)
 
     def may_see(self, run: str) -> bool:
         return run.partition("/")[0] in self.dags
@@ -140,7 +141,7 @@ def test_pages_may_load_and_run_nothing(home: Home) -> None:
         assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inline'")
         assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["cache-control"] == "private, no-store"
         assert "<script" not in answer.text
 
 

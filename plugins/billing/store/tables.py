@@ -143,6 +143,7 @@ batches = Table(
     _whole("accepted"),
     _whole("duplicates"),
     _whole("quarantined"),
+    Index(None, "state", "batch_no"),
 )
 
 batch_files = Table(

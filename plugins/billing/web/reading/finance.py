@@ -35,6 +35,7 @@ from billing.web.viewer import Viewer
 ROWS = 100
 MOST_ROWS = 500
 PARKED = 500
+_FIRST = Month(1970, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,9 +170,12 @@ def finance_month(
 
 def _month(text: str) -> Month:
     try:
-        return Month.parse(text)
+        month = Month.parse(text)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if month < _FIRST:
+        raise UsageError(f"{month} is before anything was billed; give a month from {_FIRST} on.")
+    return month
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,15 +185,14 @@ class _Head:
     row: Row[Any]
     credited: int
     money: Money
-    charge: ChargeState | None
+    state: InvoiceState
+    outstanding: int
 
-    @property
-    def state(self) -> InvoiceState:
-        return state_of(self.row.total_minor, self.credited, self.money, self.charge)
-
-    @property
-    def outstanding(self) -> int:
-        return self.money.outstanding(self.row.total_minor, self.credited)
+    @classmethod
+    def of(cls, row: Row[Any], credited: int, money: Money, charge: str | None) -> _Head:
+        state = state_of(row.total_minor, credited, money, None if charge is None else ChargeState(charge))
+        outstanding = money.outstanding(row.total_minor, credited)
+        return cls(row=row, credited=credited, money=money, state=state, outstanding=outstanding)
 
 
 def _within(column: Any, month: Month) -> Any:
@@ -224,13 +227,10 @@ def _heads(connection: Connection, month: Month) -> list[_Head]:
         .join(invoices, invoices.c.number == charge_invoices.c.number)
     )
     states = dict(_pairs(connection, charged.where(mine)))
+    sums = {number: Money.of(mine) for number, mine in events.items()}
+    nothing = Money()
     return [
-        _Head(
-            row=row,
-            credited=credited.get(row.number, 0),
-            money=Money.of(events.get(row.number, ())),
-            charge=ChargeState(states[row.number]) if row.number in states else None,
-        )
+        _Head.of(row, credited.get(row.number, 0), sums.get(row.number, nothing), states.get(row.number))
         for row in rows
     ]
 

@@ -32,7 +32,7 @@ def read_key(text: str, order: str, kinds: Sequence[type[str] | type[int]]) -> l
         found: list[Any] = json.loads(raw)
         said, values = found[0], list[Any](found[1:])
         fit = [_is(kind, value) for kind, value in zip(kinds, values, strict=True)]
-    except (ValueError, TypeError, Error, RecursionError):
+    except (ValueError, TypeError, LookupError, Error, RecursionError):
         said, values, fit = "", [], []
     if said != order or not fit or not all(fit):
         raise UsageError("This is no key of a page in this order; take next_key of the page before, or leave it out.")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import reduce
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, FromClause, Row, Select, and_, case, func, literal, or_
+from sqlalchemy import BigInteger, ColumnElement, Connection, FromClause, Row, Select, and_, case, func, literal
 from sqlalchemy import select as sql_select
 
 from billing.store.folding import folded
@@ -83,25 +85,26 @@ def teams(
     """
     viewer.demand_some_team()
     order, kinds = _order(connection, viewer, sort)
-    first = read_key(key, sort.value, kinds)
-    found = _found(connection, viewer, search)
     columns = [column.label(f"key_{place}") for place, column in enumerate(order)]
-    page = found.add_columns(*columns).where(*after(order, first)).order_by(*order).limit(min(limit, MOST_ROWS) + 1)
-    rows = connection.execute(page).all()
-    total = connection.execute(found.with_only_columns(func.count(), maintain_column_froms=True)).scalar_one()
+    first, limit = read_key(key, sort.value, kinds), min(limit, MOST_ROWS)
+    page = _sought(connection, viewer, search, _joined(sort, search), *columns).where(*after(order, first))
+    rows = connection.execute(page.order_by(*order).limit(limit + 1)).all()
+    count = _sought(connection, viewer, search, _joined(None, search), func.count())
     shown, more = rows[:limit], len(rows) > limit
     return TeamsPage(
-        teams=tuple(_row(row, viewer) for row in shown),
-        total=int(total),
+        teams=_rows(connection, viewer, [row[-1] for row in shown]),
+        total=int(connection.execute(count).scalar_one()),
         search=search,
         sort=sort,
-        next_key=write_key(sort.value, [shown[-1]._mapping[c.name] for c in columns]) if more else "",
+        next_key=write_key(sort.value, list(shown[-1])) if more else "",
         freshness=_freshness(connection),
     )
 
 
 _TEAM = reference_history["teams"].c
 _CUSTOMER = reference_history["customers"].c
+_BUYS = and_(_CUSTOMER.customer_id == _TEAM.customer_id, is_known("customers"))
+_BETWEEN = "\x1f"
 _OPEN_ALERTS = (
     sql_select(alerts.c.team_id, func.count().label("alerts"))
     .where(alerts.c.ended_at_us.is_(None))
@@ -110,40 +113,56 @@ _OPEN_ALERTS = (
 )
 
 
-def _found(connection: Connection, viewer: Viewer, search: str) -> Select[Any]:
-    query = sql_select(
-        _TEAM.team_id,
-        _TEAM.name,
-        _TEAM.customer_id,
-        _CUSTOMER.legal_name,
-        standings.c.as_of_us,
-        standings.c.least_left_micro,
-        standings.c.first_end_us,
-        standings.c.currency,
-        standings.c.spend_minor,
-        standings.c.projected_minor,
-        standings.c.unfunded_units,
-        func.coalesce(_OPEN_ALERTS.c.alerts, 0).label("alerts"),
-        parked.c.team_id.label("parked_team"),
-    ).select_from(_joined())
-    query = query.where(is_known("teams"))
+def _sought(
+    connection: Connection, viewer: Viewer, search: str, tables: FromClause, *columns: ColumnElement[Any]
+) -> Select[Any]:
+    """Some columns of the teams that are looked for."""
+    query = sql_select(*columns).select_from(tables).where(is_known("teams"))
     if not viewer.is_operator:
         query = query.where(_TEAM.team_id.in_(viewer.teams))
     if search:
-        sought = (_TEAM.team_id, _TEAM.name, _CUSTOMER.legal_name, _TEAM.customer_id)
-        query = query.where(or_(*(folded(connection, c).contains(search.lower(), autoescape=True) for c in sought)))
+        # One text to look in: what is folded is the price of a search. Nobody types what stands between its parts.
+        parts = (_TEAM.team_id, _TEAM.name, func.coalesce(_CUSTOMER.legal_name, ""), _TEAM.customer_id)
+        whole = reduce(lambda left, right: left + literal(_BETWEEN) + right, parts)
+        query = query.where(folded(connection, whole).contains(search.lower(), autoescape=True))
     return query
 
 
-def _joined() -> FromClause:
-    customers = and_(_CUSTOMER.customer_id == _TEAM.customer_id, is_known("customers"))
-    return (
-        reference_history["teams"]
-        .outerjoin(reference_history["customers"], customers)
-        .outerjoin(standings, standings.c.team_id == _TEAM.team_id)
-        .outerjoin(_OPEN_ALERTS, _OPEN_ALERTS.c.team_id == _TEAM.team_id)
-        .outerjoin(parked, parked.c.team_id == _TEAM.team_id)
+def _joined(sort: Sort | None, search: str) -> FromClause:
+    """Teams, with what they are sorted and looked for by, and no more."""
+    tables: FromClause = reference_history["teams"]
+    if search:
+        tables = tables.outerjoin(reference_history["customers"], _BUYS)
+    if sort is Sort.ALERTS:
+        return tables.outerjoin(_OPEN_ALERTS, _OPEN_ALERTS.c.team_id == _TEAM.team_id)
+    if sort in (None, Sort.NAME):
+        return tables
+    return tables.outerjoin(standings, standings.c.team_id == _TEAM.team_id)
+
+
+def _rows(connection: Connection, viewer: Viewer, team_ids: Sequence[str]) -> tuple[TeamRow, ...]:
+    """What is shown of these teams, in their order."""
+    figures = ("as_of_us", "least_left_micro", "first_end_us", "currency", "spend_minor", "projected_minor")
+    query = (
+        sql_select(
+            *(_TEAM.team_id, _TEAM.name, _TEAM.customer_id, _CUSTOMER.legal_name),
+            *(standings.c[name] for name in (*figures, "unfunded_units")),
+            parked.c.team_id.label("parked_team"),
+        )
+        .select_from(
+            reference_history["teams"]
+            .outerjoin(reference_history["customers"], _BUYS)
+            .outerjoin(standings, standings.c.team_id == _TEAM.team_id)
+            .outerjoin(parked, parked.c.team_id == _TEAM.team_id)
+        )
+        .where(is_known("teams"), _TEAM.team_id.in_(team_ids))
     )
+    found: dict[str, Any] = {row.team_id: row for row in connection.execute(query).all()}
+    held = sql_select(alerts.c.team_id, func.count()).where(
+        alerts.c.team_id.in_(team_ids), alerts.c.ended_at_us.is_(None)
+    )
+    told = {team_id: int(number) for team_id, number in connection.execute(held.group_by(alerts.c.team_id))}
+    return tuple(_row(found[team_id], told.get(team_id, 0), viewer) for team_id in team_ids)
 
 
 def _order(
@@ -177,7 +196,7 @@ def _if_money(viewer: Viewer, column: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((_TEAM.team_id.in_(viewer.money_teams), column), else_=None)
 
 
-def _row(row: Row[Any], viewer: Viewer) -> TeamRow:
+def _row(row: Row[Any], told: int, viewer: Viewer) -> TeamRow:
     shows = viewer.sees_money(row.team_id)
     currency = row.currency or "" if shows else ""
     return TeamRow(
@@ -193,7 +212,7 @@ def _row(row: Row[Any], viewer: Viewer) -> TeamRow:
         spend=money(row.spend_minor, currency) if shows else None,
         projected=money(row.projected_minor, currency) if shows else None,
         unfunded_units=row.unfunded_units if shows else None,
-        alerts=row.alerts if shows else None,
+        alerts=told if shows else None,
         is_parked=row.parked_team is not None if shows else None,
     )
 

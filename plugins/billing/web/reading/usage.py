@@ -129,8 +129,8 @@ def earliest_day(at: datetime) -> date:
 
 def _interval(first: date | None, until: date | None, at: datetime, earliest: date) -> tuple[date, date]:
     tomorrow = at.astimezone(UTC).date() + timedelta(days=1)
-    until = min(until or tomorrow, tomorrow)
-    first = max(first or max(until - SHOWN, earliest), earliest)
+    until = max(min(until or tomorrow, tomorrow), earliest)
+    first = max(first or until - SHOWN, earliest)
     if first >= until:
         raise UsageError(
             f"There are no days to show from {first} until before {until}; usage is shown from {earliest} on."
