@@ -17,8 +17,8 @@ from billing.commands.cycles import PARKED_STATUS, cycles_app
 from billing.commands.invoices import invoices_app
 from billing.commands.month import month_app
 from billing.commands.reference import reference_app
-from billing.commands.statements import statements_app
 from billing.commands.standing import standing
+from billing.commands.statements import statements_app
 from billing.commands.terminal import (
     Folder,
     LogFormat,
