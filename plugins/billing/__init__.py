@@ -14,7 +14,7 @@ A map of the package. Arrows point the way imports go; ``tests/test_house.py`` e
 ``steps``       one file a step of the work; the only place where ``core`` meets ``store``.
 ``settings``    the only reader of the environment; ``connections``: the bridge to Airflow's credentials.
 ``cli``         ``billing ...``: the steps without Airflow; ``commands``: a file a group of them.
-``web``         pages inside Airflow.
+``web``         pages inside Airflow, and the same as JSON: read models, and who may see what.
 
 Words used everywhere: an **instant** is an aware ``datetime`` in values and ``int64`` microseconds since
 1970-01-01T00:00Z in frames (columns end in ``_us``); a **quantity**, token or price is ``int64`` of 10^-6

@@ -725,5 +725,6 @@ alerts = Table(
     _whole("raised_at_us"),
     Column("ended_at_us", BigInteger),
     _text("detail"),
+    Index(None, "ended_at_us", "team_id"),
 )
 """What admins were told of, once each; ``ended_at_us`` is when it was not so any more. ``detail`` is JSON."""

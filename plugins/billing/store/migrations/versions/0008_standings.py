@@ -185,3 +185,4 @@ def _open_cycles() -> None:
     sa.Column('closing_micro', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('team_id', 'cycle_start_us', 'api', name=op.f('pk_open_carry'))
     )
+    op.create_index(op.f('ix_alerts_ended_at_us_team_id'), 'alerts', ['ended_at_us', 'team_id'], unique=False)
