@@ -20,13 +20,16 @@ class BillingPlugin(AirflowPlugin):
             "destination": "dag_run",
             "url_route": "billing-checks-of-run",
         },
-        {
-            "name": "Checks",
-            "href": "billing/checks",
-            "destination": "nav",
-            "category": "Billing",
-            "url_route": "billing-checks",
-        },
+        *(
+            {
+                "name": name,
+                "href": f"billing/{name.lower()}",
+                "destination": "nav",
+                "category": "Billing",
+                "url_route": f"billing-{name.lower()}",
+            }
+            for name in ("Teams", "Finance", "Operations", "Checks")
+        ),
     ]
 
     @property

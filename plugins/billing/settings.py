@@ -10,6 +10,7 @@ BILLING_REFERENCE_FOLDER   where reference files are kept (DAG ``reference_sync`
 BILLING_SQL                the folder of the SQL that people may change
 BILLING_AUDIT_TEMPLATES    the folder of the template of a rerun's report
 BILLING_MEMORY_MB          what a task's engine may hold while it sums usage, in MB (default: 512)
+BILLING_PAGES_AT           the instant as of which pages tell "in 12 days", for usage of the past (default: now)
 =========================  ======================================================================
 
 A file ``billing.toml`` in the home may give ``database_url``, ``templates`` and ``theme``; the environment goes before
@@ -346,6 +347,7 @@ class Settings:
     alerts: AlertRules
     access: AccessSettings
     memory_mb: int
+    pages_at: datetime | None
     expectations: Mapping[str, float]
 
     @classmethod
@@ -403,6 +405,7 @@ class Settings:
             alerts=_alerts(file.table("alerts")),
             access=_access(file.table("access") or _Table(file=file.file, name="access", content={})),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
+            pages_at=_pages_at(os.environ.get("BILLING_PAGES_AT", "")),
             expectations=_numbers(file.table("expectations")),
         )
 
@@ -429,6 +432,13 @@ def plain_airflow() -> Iterator[None]:
         os.environ.pop(variable)
         if before is not None:
             os.environ[variable] = before
+
+
+def _pages_at(given: str) -> datetime | None:
+    try:
+        return from_us(parse_instant_us(given)) if given else None
+    except ValueError as error:
+        raise UsageError(f"BILLING_PAGES_AT: {error}") from None
 
 
 def _memory_mb(given: str | None, file: _Table) -> int:

@@ -13,6 +13,7 @@ from billing.store.home import Home
 from billing.web.access import _viewer
 from billing.web.api import _now
 from billing.web.app import app
+from billing.web.clock import now
 from billing.web.reading.known import roles_of
 from billing.web.viewer import Viewer
 
@@ -41,6 +42,7 @@ def looking(viewer: Viewer) -> Iterator[TestClient]:
     """A client that is this viewer, on 11 August."""
     app.dependency_overrides[_viewer] = lambda: viewer
     app.dependency_overrides[_now] = lambda: NOW
+    app.dependency_overrides[now] = lambda: NOW
     try:
         with TestClient(app, raise_server_exceptions=True) as client:
             yield client

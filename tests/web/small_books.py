@@ -109,6 +109,7 @@ def _balance(
         "grant_id": grant,
         "api": api,
         "state": "valid",
+        "begins_at_us": JULY_US,
         "granted_micro": granted * _M,
         "used_micro": used * _M,
         "available_micro": (granted - used) * _M,
@@ -141,6 +142,7 @@ def _standing(team_id: str, spend: int, least: int | None, first_end: int | None
         "unfunded_units": unfunded,
         "least_left_micro": least,
         "first_end_us": first_end,
+        "changes_at_us": FOREVER_US,
     }
 
 

@@ -165,7 +165,7 @@ class Outlooks:
 
     def _together(self, weights: Mapping[str, float]) -> Fit | None:
         """The usage of several APIs as one series, each with a weight."""
-        mine = {api: weight for api, weight in weights.items() if api in self._paces}
+        mine = {api: weight for api, weight in weights.items() if weight > 0 and api in self._paces}
         if len(mine) == 1:
             ((api, weight),) = mine.items()
             one = self._fits[api]

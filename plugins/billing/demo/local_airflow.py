@@ -33,8 +33,11 @@ from urllib.parse import quote
 
 import psutil
 
+from billing.core.instants import format_instant
 from billing.demo.airflow_client import AirflowClient, AirflowError
+from billing.demo.dataset import CLOSES
 
+TEAMS_PAGE = "/plugin/billing-teams"
 CHECKOUT = Path(__file__).resolve().parents[3]
 _LOOPBACK = "127.0.0.1"
 _LOG_TAIL_LINES = 25
@@ -293,14 +296,22 @@ def _billing_folders() -> dict[str, str]:
         "BILLING_HOME": str(demo / "home"),
         "BILLING_DROP_FOLDER": str(demo / "drop"),
         "BILLING_REFERENCE_FOLDER": str(demo / "data" / "reference"),
+        "BILLING_PAGES_AT": format_instant(CLOSES[-1]),  # its months are long over
     }
 
 
 def _say_where(airflow: LocalAirflow) -> None:
-    print(f"\n  {airflow.url}\n")
+    print(f"\n  {airflow.url}{TEAMS_PAGE}    balances, usage and invoices (in the menu: Billing)")
+    print(f"  {airflow.url}    Airflow itself\n")
     for name, password in airflow.passwords.items():
         print(f"  log in as {name} with {password}  (role {airflow.users[name]})")
-    print(f"\n  billing home: {_billing_folders()['BILLING_HOME']}")
+    home = Path(_billing_folders()["BILLING_HOME"])
+    print(f"\n  billing home: {home}")
+    if not home.is_dir():
+        print(
+            "  It does not exist yet: `make demo` makes one with two months of invented usage (then `make ui` again),"
+        )
+        print("  `billing --home HOME init` an empty one (then `make ui` with BILLING_HOME).")
     print(f"  logs: {airflow.logs}\n  Ctrl-C stops it.", flush=True)
     for file, trace in airflow.import_errors().items():
         print(f"\n{file} cannot be imported:\n{trace}", file=sys.stderr)

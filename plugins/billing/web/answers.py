@@ -53,9 +53,13 @@ def guard(app: FastAPI) -> None:
     app.add_exception_handler(OperationalError, _unreachable)
 
 
+def status_of(refusal: BillingError) -> int:
+    """How a refusal is answered."""
+    return next((code for kind, code in _STATUS.items() if isinstance(refusal, kind)), 503)
+
+
 def _refusal(_: Request, refusal: Any) -> JSONResponse:
-    status = next((code for kind, code in _STATUS.items() if isinstance(refusal, kind)), 503)
-    return JSONResponse({"detail": str(refusal)}, status)
+    return JSONResponse({"detail": str(refusal)}, status_of(refusal))
 
 
 def _unreachable(_: Request, __: Exception) -> JSONResponse:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 from billing.core.model import Role
 from billing.web.access import ViewerDep
 from billing.web.books import reading
+from billing.web.clock import now
 from billing.web.reading import finance as months
 from billing.web.reading import invoice as invoices
 from billing.web.reading import operations as running
@@ -77,7 +78,7 @@ Key = Annotated[str, Query(max_length=8_000, pattern=r"^[A-Za-z0-9_-]*$", descri
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return now()
 
 
 Now = Annotated[datetime, Depends(_now)]

@@ -1,4 +1,5 @@
-"""The pages and the JSON: the checks of usage and of the books, the report of a rerun, and what ``api.py`` gives.
+"""The pages and the JSON: the checks of usage and of the books, the report of a rerun, what ``api.py`` gives, and what
+``pages`` shows.
 
 Mounted by the plugin below ``/billing``. Nothing in an address names a file: a check is a number, and its page is found
 by what the database says of it; a rerun is a run's id, whose folder is always one below ``audit/``. Pages of checks are
@@ -7,19 +8,21 @@ for whoever may read the DAG's runs; what a person or a source wrote is escaped,
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from billing.core.instants import format_us
 from billing.store import validations
 from billing.store.audit_files import has_report, read_report
 from billing.store.home import Home
 from billing.store.validations import Validation
-from billing.web.access import ReaderDep
+from billing.web.access import ReaderDep, ViewerDep
 from billing.web.answers import guard
 from billing.web.api import api
 from billing.web.books import opened
+from billing.web.pages.rendering import show
+from billing.web.pages.routes import pages
 
 LISTED = 100
 RERUNS = "audit_rerun"
@@ -28,10 +31,7 @@ RERUNS = "audit_rerun"
 app = FastAPI(title="Billing", docs_url=None, redoc_url=None, openapi_url=None)
 guard(app)
 app.include_router(api)
-_templates = Environment(
-    loader=PackageLoader("billing.web", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
-_templates.filters["instant"] = lambda us: format_us(us // 1_000_000 * 1_000_000)
+app.include_router(pages)
 
 
 @app.get("/runs/{dag_id}/{run_id:path}")
@@ -42,11 +42,17 @@ def checks_of_run(dag_id: str, run_id: str, request: Request, reader: ReaderDep)
     with opened() as home, home.database.read() as connection:
         found = validations.of_run(connection, run)
         report = dag_id == RERUNS and has_report(home, run_id)
-    return _page("checks.html", request, title=f"Checks of {run}", checks=found, older=None, report=report and run_id)
+    values: dict[str, Any] = {
+        "title": f"Checks of {run}",
+        "checks": found,
+        "older": None,
+        "report": run_id if report else "",
+    }
+    return show("checks.html", request, None, **values)  # in a tab of the run, which has Airflow's navigation
 
 
 @app.get("/checks")
-def all_checks(request: Request, reader: ReaderDep, before: int | None = None) -> HTMLResponse:
+def all_checks(request: Request, reader: ReaderDep, viewer: ViewerDep, before: int | None = None) -> HTMLResponse:
     """The newest checks that the reader may see; older ones by ``before``."""
     _demand(not reader.is_limited)
     with opened() as home, home.database.read() as connection:
@@ -54,7 +60,8 @@ def all_checks(request: Request, reader: ReaderDep, before: int | None = None) -
     older = found[-1].validation_no if len(found) == LISTED else None
     allowed = {run: reader.may_see(run) for run in {check.run for check in found}}
     mine = [check for check in found if allowed[check.run]]
-    return _page("checks.html", request, title="Checks", checks=mine, older=older, report="")
+    values: dict[str, Any] = {"title": "Checks", "checks": mine, "older": older, "report": "", "section": "checks"}
+    return show("checks.html", request, viewer, **values)
 
 
 @app.get("/audits/{run_id:path}")
@@ -87,8 +94,3 @@ def _found(home: Home, number: int) -> Validation:
 def _demand(allowed: bool) -> None:
     if not allowed:
         raise HTTPException(403, "This DAG's runs are not for you to see.")
-
-
-def _page(template: str, request: Request, **values: object) -> HTMLResponse:
-    root = str(request.scope.get("root_path", ""))
-    return HTMLResponse(_templates.get_template(template).render(root=root, **values))

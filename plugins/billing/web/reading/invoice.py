@@ -32,6 +32,7 @@ from billing.store.tables import (
     draws,
     invoice_lines,
     invoices,
+    mailings,
     payment_events,
     reference_history,
     usage_days,
@@ -153,6 +154,17 @@ class DocumentRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MailRow:
+    """A mail about the invoice: when it is due, and when it was sent or given up. ``recipient``: blank before."""
+
+    kind: str
+    state: str
+    due_at: datetime
+    ended_at: datetime | None
+    recipient: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
     """What the figures were made from: the close, and what it pinned (rule 3.4). A rerun reads exactly this."""
 
@@ -196,6 +208,7 @@ class InvoicePage:
     credit_notes: tuple[CreditNoteRow, ...]
     payments: tuple[PaymentRow, ...]
     charge: ChargeRow | None
+    mails: tuple[MailRow, ...]
     documents: tuple[DocumentRow, ...]
     origin: Origin
 
@@ -263,6 +276,7 @@ def invoice(connection: Connection, viewer: Viewer, number: str) -> InvoicePage:
         credit_notes=given_back,
         payments=_payments(connection, head),
         charge=_charge(connection, viewer, head),
+        mails=_mails(connection, number),
         documents=_documents(connection, [number, *(note.number for note in given_back)]),
         origin=_origin(connection, head),
     )
@@ -479,6 +493,20 @@ def _charge(connection: Connection, viewer: Viewer, head: Row[Any]) -> ChargeRow
         next_attempt=instant(row.next_attempt_us),
         problem=row.problem if viewer.is_operator else "",
         detail=row.detail if viewer.is_operator else "",
+    )
+
+
+def _mails(connection: Connection, number: str) -> tuple[MailRow, ...]:
+    mine = select(mailings).where(mailings.c.subject_id == number).order_by(mailings.c.due_us, mailings.c.mail_key)
+    return tuple(
+        MailRow(
+            kind=row.kind,
+            state=row.state,
+            due_at=instant_of(row.due_us),
+            ended_at=instant(row.ended_at_us),
+            recipient=row.recipient,
+        )
+        for row in connection.execute(mine)
     )
 
 

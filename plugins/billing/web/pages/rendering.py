@@ -1,0 +1,164 @@
+"""Templates, what every page has, refusals as pages, and the static files: a stylesheet and a script of a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup, escape
+
+from billing.core.errors import BillingError
+from billing.core.instants import from_us
+from billing.web import clock
+from billing.web.answers import status_of
+from billing.web.pages import wording
+from billing.web.viewer import Viewer
+
+MOUNTED_AT = "/billing"
+"""Where the plugin puts us below Airflow's own address."""
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'self'"
+)
+"""Styles and scripts are our own two files; nothing in a page can load or run anything else."""
+_STATIC: Mapping[str, str] = {"billing.css": "text/css; charset=utf-8", "billing.js": "text/javascript; charset=utf-8"}
+
+templates = Environment(
+    loader=PackageLoader("billing.web", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def show(
+    template: str, request: Request, viewer: Viewer | None, *, status: int = 200, **values: object
+) -> HTMLResponse:
+    """A page. ``viewer`` decides what the navigation offers; ``at``: relative times are told from then."""
+    root = str(request.scope.get("root_path", ""))
+    around = {
+        "root": root,
+        "airflow": root.removesuffix(MOUNTED_AT),
+        "viewer": viewer,
+        "version": _version(),
+        "told": clock.is_set(),
+    }
+    page = templates.get_template(template).render({**around, **values})
+    return HTMLResponse(page, status, headers={"Content-Security-Policy": POLICY})
+
+
+class PageRoute(APIRoute):
+    """Answers refusals by a page, where the JSON answers them by JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As FastAPI has it."""
+        answer = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except RequestValidationError as wrong:
+                said = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in wrong.errors())
+                return _refused(request, 400, said)
+            except BillingError as refusal:
+                return _refused(request, status_of(refusal), str(refusal))
+
+        return handler
+
+
+def _refused(request: Request, status: int, message: str) -> HTMLResponse:
+    return show("refused.html", request, None, status=status, title="Not shown", message=message, section="")
+
+
+def static(name: str) -> Response:
+    """One of the static files, kept by browsers as long as it is the same. They tell nothing of anybody."""
+    if name not in _STATIC:
+        raise HTTPException(404, "There is no such file.")
+    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+    return Response(_content(name), media_type=_STATIC[name], headers=headers)
+
+
+@cache
+def _content(name: str) -> bytes:
+    return (files("billing.web") / "static" / name).read_bytes()
+
+
+@cache
+def _version() -> str:
+    """Changes with the files: a new version has a new address."""
+    return sha256(b"".join(_content(name) for name in sorted(_STATIC))).hexdigest()[:12]
+
+
+@pass_context
+def _link(context: Context, path: str, **query: object) -> str:
+    """An address of ours; ids go into the query, where any character survives."""
+    given = {name: value for name, value in query.items() if value not in ("", None)}
+    return f"{context['root']}/{path}" + (f"?{urlencode(given)}" if given else "")
+
+
+def _time(value: datetime, words: str) -> Markup:
+    instant = value.isoformat().replace("+00:00", "Z")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(instant, wording.absolute(value), words)
+
+
+@pass_context
+def _when(context: Context, value: datetime) -> Markup:
+    """``in 12 days``, with the instant."""
+    return _time(value, wording.relative(value, context["at"]))
+
+
+@pass_context
+def _ago(context: Context, value: datetime) -> Markup:
+    """``5 minutes ago``, with the instant."""
+    return _time(value, wording.since(value, context["at"]))
+
+
+def _instant(value: datetime) -> Markup:
+    return _time(value, wording.absolute(value))
+
+
+def _instant_us(us: int) -> Markup:
+    return _instant(from_us(us))
+
+
+def _broken(text: str) -> Markup:
+    """A long identifier, where a line may break."""
+    return Markup("<wbr>").join(escape(part) for part in _parts(text))
+
+
+def _parts(text: str) -> list[str]:
+    return [text[low : low + 16] for low in range(0, len(text), 16)]
+
+
+templates.filters |= {
+    "number": wording.number,
+    "money": wording.money,
+    "percent": wording.percent,
+    "permille": wording.permille,
+    "day": wording.day,
+    "local": wording.local,
+    "word": wording.word,
+    "units": wording.units,
+    "tone": wording.tone,
+    "alert": wording.alert,
+    "alert_says": wording.alert_says,
+    "size": wording.size,
+    "when": _when,
+    "ago": _ago,
+    "instant": _instant,
+    "instant_us": _instant_us,
+    "broken": _broken,
+}
+templates.globals |= {"link": _link, "outlook": wording.outlook, "counted": wording.counted}

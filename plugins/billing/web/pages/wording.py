@@ -1,0 +1,204 @@
+"""Figures, instants and states in words: exact, grouped, never through a float. Pure functions; ``at`` is the instant
+of the request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from billing.core.forecast import HISTORY_DAYS, SHARE_PERCENT
+from billing.core.model import UNFUNDED, Kind
+from billing.core.outlook import HORIZON_DAYS, Why
+from billing.web.reading.team import BalanceRow
+
+MINUS = "−"
+SOURCES: Mapping[str, str] = {
+    Kind.FREE.value: "Free",
+    Kind.TOKEN_FLEX.value: "Token Flex",
+    Kind.FLEX.value: "Flex",
+    Kind.PAYG.value: "Pay as you go",
+    Kind.CAPACITY.value: "Capacity",
+    UNFUNDED: "Unfunded",
+}
+_ALERTS: Mapping[str, str] = {
+    "unfunded": "Usage that nothing pays for",
+    "payment_missing": "No payment method",
+    "payment_expires": "Payment method expires",
+    "low": "Balance is low",
+    "runs_out": "Balance runs out",
+    "ends": "Balance ends unused",
+    "unassigned": "Subscription without a team",
+}
+_BAD_STATES = frozenset({"declined", "blocked", "uncollected", "disputed", "failed"})
+_WARNING_STATES = frozenset(
+    {"authentication_required", "partly_paid", "owed_to_buyer", "processing", "stopped", "open"}
+)
+_GOOD_STATES = frozenset({"paid", "nothing_due", "committed", "success", "passed", "issued_all", "sent"})
+
+
+def number(value: Decimal | int) -> str:
+    """A quantity, exact, in groups of three: ``1,234.5``."""
+    text = f"{Decimal(value):,f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text.replace("-", MINUS)
+
+
+def money(value: Decimal, currency: str) -> str:
+    """An amount with the digits that it has: ``1,234.50 EUR``."""
+    return f"{value:,f}".replace("-", MINUS) + f" {currency}"
+
+
+def percent(share: Decimal) -> str:
+    """A share in whole per cent, rounded towards none left: what is not all is never shown as 100 %."""
+    whole = (share * 100).to_integral_value(ROUND_DOWN)
+    return "under 1 %" if share > 0 and whole == 0 else f"{whole} %".replace("-", MINUS)
+
+
+def permille(share: Decimal | None) -> int:
+    """A share as a whole number of 0 to 1000, for a bar."""
+    return int(min(max(share or Decimal(0), Decimal(0)), Decimal(1)) * 1000)
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that reads well."""
+    return f"{count:,} bytes" if count < 10_000 else f"{count // 1000:,} kB"
+
+
+def day(value: date) -> str:
+    """``15 Jul 2026``."""
+    return f"{value.day} {value:%b %Y}"
+
+
+def absolute(value: datetime) -> str:
+    """``15 Jul 2026, 09:30 UTC``."""
+    instant = value.astimezone(UTC)
+    return f"{day(instant.date())}, {instant:%H:%M} UTC"
+
+
+def local(value: datetime, zone: str) -> str:
+    """``15 Jul 2026, 11:30 Europe/Paris``."""
+    there = value.astimezone(ZoneInfo(zone))
+    return f"{day(there.date())}, {there:%H:%M} {zone}"
+
+
+def relative(value: datetime, at: datetime) -> str:
+    """Whole days that lie between, never more than there are; ``today`` and ``tomorrow`` are UTC days."""
+    nights = (value.astimezone(UTC).date() - at.astimezone(UTC).date()).days
+    if nights == 0:
+        return "today"
+    if abs(nights) == 1:
+        return "tomorrow" if nights > 0 else "yesterday"
+    whole = abs(value - at).days
+    days = "1 day" if whole == 1 else f"{whole:,} days"
+    return f"in {days}" if value > at else f"{days} ago"
+
+
+def since(value: datetime, at: datetime) -> str:
+    """How long ago, in the largest whole unit of minutes, hours or days; the instant where it is yet to come."""
+    minutes = int((at - value).total_seconds()) // 60
+    if minutes < 0:
+        return absolute(value)
+    for unit, of in (("day", 1440), ("hour", 60), ("minute", 1)):
+        if minutes >= of:
+            whole = minutes // of
+            return f"{whole:,} {unit}{'' if whole == 1 else 's'} ago"
+    return "just now"
+
+
+def word(value: str) -> str:
+    """An identifier of a state or reason as words."""
+    return SOURCES.get(value) or value.replace("_", " ")
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 invoice``, ``2 invoices``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def units(unit: str, count: Decimal | int = 2) -> str:
+    """A usage unit in the plural where it is a plain English word: ``minutes``, and still ``MB``."""
+    is_plain = unit[-1:].isascii() and unit[-1:].islower() and not unit.endswith("s")
+    return unit if not is_plain or count == 1 else f"{unit}s"
+
+
+def tone(state: str) -> str:
+    """How a state is coloured: ``good``, ``warning``, ``bad`` or ``plain``. Its word always stands beside."""
+    for name, states in (("bad", _BAD_STATES), ("warning", _WARNING_STATES), ("good", _GOOD_STATES)):
+        if state in states:
+            return name
+    return "plain"
+
+
+def alert(kind: str) -> str:
+    """What a kind of alert is called."""
+    return _ALERTS.get(kind) or word(kind).capitalize()
+
+
+def alert_says(detail: Mapping[str, Any]) -> str:
+    """The line that an alert was raised with; without one, what it says by name."""
+    subject = detail.get("subject")
+    if isinstance(subject, str) and subject:
+        return subject
+    return ", ".join(f"{word(str(name))}: {value}" for name, value in detail.items() if not isinstance(value, dict))
+
+
+def outlook(balance: BalanceRow, unit: str) -> str:
+    """When a balance runs out at the pace of the last weeks, with its range; or why nothing is said."""
+    why, days = _why(balance.forecast)
+    ends = _ends(balance)
+    match why:
+        case Why.USED_UP:
+            return "It is used up."
+        case Why.UNUSED:
+            return f"Nothing was used in the last {HISTORY_DAYS} days."
+        case Why.TOO_LITTLE:
+            return "There is not enough usage yet to say how long it lasts."
+        case Why.BEYOND:
+            return f"It lasts for {HORIZON_DAYS} days and more."
+        case Why.UNTIL_THEN:
+            return f"At {_pace(balance, days, unit)} it lasts until it {ends}."
+        case Why.PACE:
+            about = f"about {day(balance.runs_out.date())}" if balance.runs_out else f"it {ends}"
+            return f"At {_pace(balance, days, unit)} it lasts until {about}{_between(balance, ends)}."
+    return balance.forecast.rstrip(".").capitalize() + "." if balance.forecast else ""
+
+
+def _why(forecast: str) -> tuple[Why | None, int]:
+    """As kept; a forecast in other words is shown as it is."""
+    try:
+        found = json.loads(forecast)
+        return Why(found["why"]), int(found["days"])
+    except (ValueError, TypeError, KeyError):
+        return None, 0
+
+
+def _between(balance: BalanceRow, ends: str) -> str:
+    if balance.runs_out_earliest is None:
+        return ""
+    late = balance.runs_out_latest
+    latest = f"later than it {ends}" if late is None else day(late.date())
+    return f", between {day(balance.runs_out_earliest.date())} and {latest} ({SHARE_PERCENT} in 100)"
+
+
+def _pace(balance: BalanceRow, days: int, unit: str) -> str:
+    weeks = f"the pace of the last {days // 7} weeks" if days >= 14 else "the pace of the last days"
+    if balance.per_day is None:
+        return weeks
+    return f"{weeks} ({_three_digits(balance.per_day)} {unit} a day)"
+
+
+def _three_digits(value: Decimal) -> str:
+    """More digits than an estimate has are not shown."""
+    if value >= 100:
+        return number(value.to_integral_value())
+    return number(value.quantize(Decimal(1).scaleb(value.adjusted() - 2))) if value else "0"
+
+
+def _ends(balance: BalanceRow) -> str:
+    return "refreshes" if balance.refreshes_at is not None else "ends"

@@ -1,0 +1,329 @@
+"""What the pages say: the read models' figures in words; harmless whatever names hold; nothing of others linked."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal as D
+from html import unescape
+from io import StringIO
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from fastapi.testclient import TestClient
+
+from billing.core.errors import UsageError
+from billing.settings import Settings
+from billing.store.home import Home
+from billing.web.pages import bars, daily, wording
+from billing.web.pages.bars import Series
+from billing.web.reading.invoice import invoice
+from billing.web.reading.team import BalanceRow, team
+from billing.web.reading.usage import usage
+from billing.web.viewer import Viewer
+from tests.steps.small_world import REFERENCE, Shop
+
+from .conftest import BUYER, DEVELOPER, OPERATOR, looking
+from .small_books import FIRST, NOTE, NOW, ODD, SECOND, Books
+
+Clients = Callable[[Viewer], AbstractContextManager[TestClient]]
+HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{7*7}}"""
+
+
+def text_of(page: str) -> str:
+    """What a person reads: without marks, blanks put together."""
+    bare = re.sub(r"<(style|script|title)\b.*?</\1>|<wbr>", "", page, flags=re.S)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", bare)).split())
+
+
+def read(client_of: Clients, viewer: Viewer, path: str, **query: object) -> str:
+    with client_of(viewer) as client:
+        answer = client.get(f"{path}?{urlencode(query)}")
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def test_teams_are_listed_found_and_linked(client_of: Clients) -> None:
+    page = read(client_of, OPERATOR, "/teams", sort="least_left")
+    said = text_of(page)
+    assert "3 teams, sorted by least left." in said
+    assert said.index("Team One") < said.index("Team Two") < said.index("Straße 100%")
+    assert "5 % left" in said and "in 12 days" in said and "2.30 EUR" in said
+    assert f'href="/team?{urlencode({"team_id": ODD})}"' in unescape(page), "an id that no path would survive"
+    with client_of(OPERATOR) as client:
+        assert client.get("/team", params={"team_id": ODD}).status_code == 200
+    assert "No team that you may see" in text_of(read(client_of, OPERATOR, "/teams", search="zzz"))
+
+
+def test_a_team_shows_what_the_read_model_has(books: Books, client_of: Clients) -> None:
+    """Rule 8.1: available of granted, when it ends or refreshes, the carry-over towards the next unit."""
+    with books.home.database.read() as connection:
+        model = team(connection, OPERATOR, "t1", at=NOW)
+    said = text_of(read(client_of, BUYER, "/team", team_id="t1"))
+    for card in model.cards:
+        assert f"{wording.number(card.available)} of {wording.number(card.granted)}" in said
+        if card.total_purchased is not None:
+            assert f"{wording.number(card.total_purchased)} purchased in total" in said
+    assert model.cycle is not None
+    for api in model.cycle.apis:
+        assert (
+            f"{wording.number(api.carry)} of {wording.number(api.unit_size or 0)} minutes towards the next unit" in said
+        )
+    assert f"Would be invoiced today, net {model.cycle.spend} EUR" in said
+    assert "140 of 150 units available" in said and "Refreshes in 12 days" in said
+    assert "5 of 9 never used, ended yesterday" in said
+    assert FIRST in said and SECOND not in said
+    assert "There is not enough usage yet" not in said and "Too few days of usage." in said
+
+
+def test_an_invoice_says_why_it_has_its_amount(books: Books, client_of: Clients) -> None:
+    """Rules 4.4, 6.1, 6.2: opening + usage = units x size + closing; units x price; tax once."""
+    with books.home.database.read() as connection:
+        model = invoice(connection, OPERATOR, FIRST)
+    said = text_of(read(client_of, BUYER, "/invoice", number=FIRST))
+    (line,) = model.lines
+    [one] = [each for each in model.units if each.api == line.api]
+    size = one.unit_sizes[0]
+    assert one.opening + one.usage == one.charged_units * size + one.closing
+    opening, used, closing = (wording.number(value) for value in (one.opening, one.usage, one.closing))
+    units = f"{one.charged_units} x {wording.number(size)}"
+    assert f"{opening} carried over + {used} used = {units} + {closing} carried on" in said
+    assert f"{line.charged_units} x {line.unit_price.normalize():f} EUR = {line.net} EUR" in said
+    assert f"20 % of {model.head.net} EUR = {model.head.tax} EUR" in said
+    assert f"Total {model.head.total} EUR" in said
+    for document in model.documents:
+        assert document.sha256 in said
+    other = text_of(read(client_of, OPERATOR, "/invoice", number=SECOND))
+    assert NOTE in other and "a mistake of ours" in other
+
+
+def test_a_line_leads_to_its_events(client_of: Clients) -> None:
+    """Rule 7.3: to the file and the record."""
+    said = text_of(read(client_of, BUYER, "/invoice/line", number=FIRST, line_no=1))
+    assert "2 events of this API" in said
+    assert "july.csv, record" in said and "e1" in said and "e2" in said
+
+
+def test_finance_shows_states_and_the_month_around(client_of: Clients) -> None:
+    page = read(client_of, OPERATOR, "/finance", month="2026-08")
+    said = text_of(page)
+    assert "Finance, August 2026" in said and "Issued, 2 invoices" in said and NOTE in said
+    assert "month=2026-07" in page and "month=2026-09" in page
+    only = text_of(read(client_of, OPERATOR, "/finance", month="2026-08", state="declined"))
+    assert FIRST in only and SECOND not in only.split("Credit notes")[0]
+    assert "Nothing was issued" in text_of(read(client_of, OPERATOR, "/finance", month="2025-01"))
+
+
+def test_operations_links_runs_in_airflow(client_of: Clients) -> None:
+    said = text_of(read(client_of, OPERATOR, "/operations"))
+    assert "unknown api 1" in said and "unattributed app 1" in said
+    assert "7 5 0 2" in said, "records, accepted, duplicates, quarantined of the batch"
+    assert "Parked teams: 1" in said
+
+
+def test_usage_by_app_by_unit_and_as_a_file(books: Books, client_of: Clients) -> None:
+    """Rule 8.2; the file has the days that the read model has."""
+    page = read(client_of, BUYER, "/usage", team_id="t1", days="30")
+    assert "Rendering" in page and "App before" in page and page.count('<svg class="bars"') == 2
+    stacked = text_of(read(client_of, BUYER, "/usage", team_id="t1", days="30", stack="api"))
+    assert "Everything counted in minutes" in stacked
+    text = read(client_of, BUYER, "/usage.csv", team_id="t1", days="2026-08")
+    rows = list(csv.DictReader(StringIO(text)))
+    with books.home.database.read() as connection:
+        model = usage(
+            connection, BUYER, "t1", at=NOW, first_day=date(2026, 8, 1), until_day=date(2026, 9, 1), by_app=True
+        )
+    assert sum(D(row["quantity"]) for row in rows) == sum(one.total for one in model.totals)
+    assert rows[0] == {"day": "2026-08-01", "api": "render", "app_id": "a1", "quantity": "1", "usage_unit": "minute"}
+
+
+def test_what_a_viewer_may_not_see_is_not_linked(client_of: Clients) -> None:
+    for viewer in (BUYER, DEVELOPER):
+        page = read(client_of, viewer, "/teams")
+        assert not re.search(r'href="/(finance|operations|checks)', page)
+    page = read(client_of, DEVELOPER, "/teams")
+    assert 'href="/team?' not in page and 'href="/usage?team_id=t1"' in page
+    assert "EUR" not in page
+    page = read(client_of, DEVELOPER, "/usage", team_id="t1")
+    assert 'href="/team?' not in page and "App before" not in page
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/team?team_id=t9", 404),
+        ("/team", 400),
+        ("/teams?key=x", 400),
+        ("/teams?sort=x", 400),
+        ("/teams?search=%00", 400),
+        ("/usage?team_id=t1&days=2026-13", 400),
+        ("/usage?team_id=t1&days=2020-01", 400),
+        ("/finance?month=1969-12", 400),
+        ("/invoice?number=INV-9", 404),
+        ("/static/../app.py", 404),
+        ("/static/billing.py", 404),
+    ],
+)
+def test_refusals_are_pages(client_of: Clients, path: str, status: int) -> None:
+    with client_of(OPERATOR) as client:
+        answer = client.get(path)
+    assert answer.status_code == status
+    if not path.startswith("/static"):
+        assert "<h1>Not shown</h1>" in answer.text and "style-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home in which every name that others write is an attack."""
+    folder = tmp_path_factory.mktemp("hostile")
+    home = Home.at(folder / "home", None)
+    home.create()
+    shop = Shop(home=home, folder=folder / "files")
+    name = '"' + HOSTILE.replace('"', '""') + '"'
+    shop.load(
+        teams=[f"t1,c1,{name}", "t2,c2,Team Two"],
+        customers=[REFERENCE["customers"][0].replace("Buyer One", name), REFERENCE["customers"][1]],
+        apps=[f"a1,{name}", "a2,App Two"],
+        hubs=[f"h1,{name}", "h2,Hub Two"],
+        apis=[f"render,{name},minute,rated", *REFERENCE["apis"][1:]],
+        team_members=[f"{name},t1,buyer"],
+    )
+    shop.ingest(f"{name},2026-07-05T00:00:00Z,a1,render,65.5,,", now="08-02", name="july.csv")
+    shop.close("08-02")
+    yield home
+    home.close()
+
+
+def test_names_are_text_and_nothing_else(hostile: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BILLING_HOME", str(hostile.folder))
+    monkeypatch.delenv("BILLING_DATABASE_URL", raising=False)
+    paths = (
+        "/teams",
+        f"/teams?{urlencode({'search': HOSTILE})}",
+        "/team?team_id=t1",
+        f"/usage?{urlencode({'team_id': 't1', 'app': HOSTILE})}",
+        f"/invoice?number={FIRST}",
+        f"/invoice/line?number={FIRST}&line_no=1",
+        "/finance?month=2026-08",
+        "/operations",
+    )
+    with looking(OPERATOR) as client:
+        for path in paths:
+            answer = client.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+            assert not re.search(r"<script(?! src=./static)|<img|onerror=alert\(1\)>[^&]*<", answer.text), path
+            assert "{{7*7}}" in answer.text.replace("<wbr>", "") or path in paths[-2:], path
+
+
+NOON = datetime(2026, 8, 11, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"),
+    [
+        (0, "today"),
+        (11, "today"),
+        (-12, "today"),
+        (12, "tomorrow"),
+        (35, "tomorrow"),
+        (36, "in 1 day"),
+        (47, "in 1 day"),
+        (48, "in 2 days"),
+        (12 * 24, "in 12 days"),
+        (12 * 24 - 1, "in 11 days"),
+        (1500 * 24, "in 1,500 days"),
+        (-13, "yesterday"),
+        (-72, "3 days ago"),
+    ],
+)
+def test_relative_days_are_whole_ones_that_there_are(hours: int, words: str) -> None:
+    assert wording.relative(NOON + timedelta(hours=hours), NOON) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("0", "0"), ("1234567.500000", "1,234,567.5"), ("-0.000001", "−0.000001"), ("100", "100"), ("1E+3", "1,000")],
+)
+def test_figures_are_grouped_and_exact(value: str, words: str) -> None:
+    assert wording.number(D(value)) == words
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [("0", "0 %"), ("0.0099", "under 1 %"), ("0.999999", "99 %"), ("1", "100 %"), ("0.5", "50 %")],
+)
+def test_what_is_not_all_is_never_all(share: str, words: str) -> None:
+    assert wording.percent(D(share)) == words
+
+
+@pytest.mark.parametrize(
+    ("forecast", "words"),
+    [
+        ('{"why":"used_up","days":56}', "It is used up."),
+        ('{"why":"no_usage","days":56}', "Nothing was used in the last 56 days."),
+        ('{"why":"not_enough_usage","days":0}', "There is not enough usage yet to say how long it lasts."),
+        (
+            '{"why":"not_before_refresh_or_end","days":56}',
+            "At the pace of the last 8 weeks (1.23 units a day) it lasts until it ends.",
+        ),
+        (
+            '{"why":"pace","days":56}',
+            "At the pace of the last 8 weeks (1.23 units a day) it lasts until about 20 Aug 2026, "
+            "between 15 Aug 2026 and later than it ends (80 in 100).",
+        ),
+        ("in other words", "In other words."),
+        ("", ""),
+    ],
+)
+def test_a_forecast_in_words(forecast: str, words: str) -> None:
+    balance = BalanceRow(
+        subscription_id="s",
+        grant_id="g",
+        granted=D(9),
+        used=D(1),
+        available=D(8),
+        share_left=D("0.888889"),
+        ends_at=NOON + timedelta(days=99),
+        ends_in_days=99,
+        refreshes_at=None,
+        refreshes_in_days=None,
+        per_day=D("1.2345"),
+        runs_out_earliest=datetime(2026, 8, 15, tzinfo=UTC),
+        runs_out=datetime(2026, 8, 20, tzinfo=UTC),
+        runs_out_latest=None,
+        forecast=forecast,
+    )
+    assert wording.outlook(balance, "units") == words
+
+
+def test_bars_add_up_and_long_spans_are_months() -> None:
+    """Nothing is lost where series share a colour, or days a bar; a correction draws nothing below the axis."""
+    series = [Series(name=f"app {n}", quantities=[D(n)] * 93 + [D(-1)]) for n in range(1, 9)]
+    drawn = bars.panel("x", "minute", date(2026, 1, 1), series)
+    assert drawn.by_month and [bar.label for bar in drawn.bars] == ["Jan 2026", "Feb 2026", "Mar 2026", "Apr 2026"]
+    assert drawn.total == sum(sum(one.quantities) for one in series)
+    assert [name for name, _ in drawn.series] == ["app 8", "app 7", "app 6", "app 5", "app 4", "others"]
+    daily_ones = bars.panel("x", "minute", date(2026, 1, 1), [Series(name="a", quantities=[D(3), D(-2), D(0)])])
+    assert [len(bar.blocks) for bar in daily_ones.bars] == [1, 0, 0]
+    assert not bars.panel("x", "minute", date(2026, 1, 1), []).bars
+
+
+def test_days_that_can_be_asked_for() -> None:
+    assert daily.interval("30", NOON) == (date(2026, 7, 13), date(2026, 8, 12))
+    assert daily.interval("2026-02", NOON) == (date(2026, 2, 1), date(2026, 3, 1))
+    assert daily.interval("all", NOON)[0] == date(2024, 8, 11)
+    assert len(daily.periods(NOON)) == 3 + 1 + 24
+
+
+def test_pages_of_the_past_say_so(monkeypatch: pytest.MonkeyPatch, books: Books, client_of: Clients) -> None:
+    assert "Data of the past" not in read(client_of, OPERATOR, "/teams")
+    monkeypatch.setenv("BILLING_PAGES_AT", "2026-08-01T00:00:00Z")
+    assert Settings.read().pages_at == datetime(2026, 8, 1, tzinfo=UTC)
+    assert "Data of the past" in read(client_of, OPERATOR, "/teams")
+    monkeypatch.setenv("BILLING_PAGES_AT", "yesterday")
+    with pytest.raises(UsageError, match="BILLING_PAGES_AT"):
+        Settings.read(Path("/nowhere"))
