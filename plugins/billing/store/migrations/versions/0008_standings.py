@@ -143,6 +143,7 @@ def upgrade() -> None:
     op.create_index(op.f('ix_invoices_issue_day'), 'invoices', ['issue_day'], unique=False)
     op.create_index(op.f('ix_credit_notes_issue_day'), 'credit_notes', ['issue_day'], unique=False)
     op.create_index(op.f('ix_payment_events_at_us'), 'payment_events', ['at_us'], unique=False)
+    op.create_index(op.f('ix_alerts_ended_at_us_team_id'), 'alerts', ['ended_at_us', 'team_id'], unique=False)
     op.create_index(op.f('ix_batches_state_batch_no'), 'batches', ['state', 'batch_no'], unique=False)
     _open_cycles()
 
@@ -185,4 +186,3 @@ def _open_cycles() -> None:
     sa.Column('closing_micro', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('team_id', 'cycle_start_us', 'api', name=op.f('pk_open_carry'))
     )
-    op.create_index(op.f('ix_alerts_ended_at_us_team_id'), 'alerts', ['ended_at_us', 'team_id'], unique=False)
