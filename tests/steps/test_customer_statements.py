@@ -165,13 +165,14 @@ def test_all_are_those_with_a_subscription_and_each_is_told_alike_alone(shop: Sh
 
 
 def test_a_balance_that_was_drawn_on_by_another_team_is_told_alike_alone(shop: Shop) -> None:
-    """A subscription is given to another team after a close: what the first one drew is gone from it."""
-    shop.load()
-    shop.ingest("e1,2026-07-05T10:00:00Z,a2,render,60,,", now="08-02")
-    shop.close("08-02")
-    moved = [row.replace("flex2,t2", "flex2,t1") for row in REFERENCE["subscriptions"]]
-    shop.load(subscriptions=moved)
-    assert available(told(shop, JULY, "08-03"))["g2"] == (7, 10)
+    """A subscription is given to another team after a close: what the first one drew is gone from it, also in a cycle
+    that holds the month's end.
+    """
+    shop.load(subscriptions=MIDDLE, **GRANTS)
+    shop.ingest("e1,2026-07-20T10:00:00Z,a2,render,60,,", now="08-13")
+    shop.close("08-13")
+    shop.load(subscriptions=[row.replace("flex2,t2", "flex2,t1") for row in MIDDLE], **GRANTS)
+    assert available(told(shop, JULY, "08-14"))["g2"] == (7, 10)
 
 
 def test_rule_7_1_a_closed_month_has_the_same_bytes_whatever_came_since(shop: Shop) -> None:

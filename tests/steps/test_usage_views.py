@@ -181,6 +181,20 @@ def test_any_times_of_refreshing_show_the_same(shop: Shop, other: Shop, seed: in
     assert states[0] == states[1] == rows_of(shop)
 
 
+def test_batches_that_were_put_into_one_file_are_told_apart(shop: Shop) -> None:
+    """Compaction puts what is shown already and what is new into one file: only the new counts."""
+    shop.load()
+    for number in range(12):
+        shop.ingest(f"e{number},2026-07-05T10:00:00Z,a1,render,1,,", now="08-02", name=f"{number}.csv")
+        if number == 5:
+            refreshed(shop.home)
+    upkeep(shop.home, keep_days=0)
+    assert shop.home.usage.lake.size()[0] == 1
+    assert refreshed(shop.home).rows == 1
+    assert shown(read_usage(shop.home, "t1", *YEAR)) == {("2026-07-05", "render", "a1"): 12_000_000}
+    holds(shop)
+
+
 def rows_of(shop: Shop) -> list[tuple[object, ...]]:
     with shop.home.database.read() as connection:
         return sorted(tuple(row) for row in connection.execute(select(usage_months)))
