@@ -100,6 +100,10 @@ make_venv() {
         { can_install && install poppler-utils; } ||
             say "note: without pdftoppm (package poppler-utils), tests that look at pages are skipped."
     fi
+    if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then
+        { can_install && install chromium; } ||
+            say "note: without chromium, tests that use the pages in a browser are skipped."
+    fi
 }
 
 libraries_are_there() {

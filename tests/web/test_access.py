@@ -55,7 +55,7 @@ ROUTES: dict[str, tuple[str, str]] = {
 }
 """Every route of the app: one that is missing here makes the first test red."""
 FOR_ALL = {"/static/{name}"}
-"""A stylesheet and a script, which tell nothing: a frame without Airflow's origin has no log-in to show for them."""
+"""A stylesheet and a script, which tell nothing of anybody."""
 
 MAY: dict[str, set[str]] = {
     ALL: {"root", "ada", "dev", "ben", "zoe"},

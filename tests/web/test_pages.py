@@ -327,3 +327,15 @@ def test_pages_of_the_past_say_so(monkeypatch: pytest.MonkeyPatch, books: Books,
     monkeypatch.setenv("BILLING_PAGES_AT", "yesterday")
     with pytest.raises(UsageError, match="BILLING_PAGES_AT"):
         Settings.read(Path("/nowhere"))
+
+
+def test_an_empty_home_says_how_to_fill_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BILLING_DATABASE_URL", raising=False)
+    monkeypatch.setenv("BILLING_HOME", str(tmp_path / "home"))
+    with looking(OPERATOR) as client:
+        assert client.get("/teams").status_code == 503, "there is no home"
+        home = Home.at(tmp_path / "home", None)
+        home.create()
+        home.close()
+        assert "make demo" in text_of(client.get("/teams").text)
+        assert all(client.get(path).status_code == 200 for path in ("/finance", "/operations"))

@@ -116,7 +116,7 @@ def test_a_team_says_what_is_left_and_when_it_ends(books: Books) -> None:
     )
     assert (free.ends_in_days, free.refreshes_in_days, free.share_left) == (None, 12, D("0.933333"))
     assert (seats.available, seats.granted, seats.total_purchased, seats.usage_unit) == (3, 5, 5, "seat")
-    assert (seats.ends_in_days, seats.refreshes_in_days) == (30, None)
+    assert (seats.ends_in_days, seats.refreshes_in_days) == (29, None)
     assert [(b.grant_id, b.available, b.ends_in_days) for b in seats.expired] == [("old", 5, None)]
 
 
@@ -126,7 +126,7 @@ def test_a_team_s_running_cycle_and_its_troubles(books: Books) -> None:
         odd = team(connection, OPERATOR, ODD, at=NOW)
     cycle = page.cycle
     assert cycle is not None
-    assert (cycle.spend, cycle.projected, cycle.ends_in_days) == (D("2.30"), D("4.60"), 21)
+    assert (cycle.spend, cycle.projected, cycle.ends_in_days) == (D("2.30"), D("4.60"), 20)
     assert (cycle.period_first_day, cycle.period_last_day) == (date(2026, 8, 1), date(2026, 8, 31))
     [render] = cycle.apis
     assert (render.opening, render.carry, render.unit_size, render.progress) == (5, 10, 20, D("0.5"))

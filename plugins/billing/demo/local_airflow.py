@@ -301,7 +301,7 @@ def _billing_folders() -> dict[str, str]:
 
 
 def _say_where(airflow: LocalAirflow) -> None:
-    print(f"\n  {airflow.url}{TEAMS_PAGE}    balances, usage and invoices (in the menu: Billing)")
+    print(f"\n  {airflow.url}{TEAMS_PAGE}    balances, usage, invoices (menu: Plugins, Billing)")
     print(f"  {airflow.url}    Airflow itself\n")
     for name, password in airflow.passwords.items():
         print(f"  log in as {name} with {password}  (role {airflow.users[name]})")
@@ -309,9 +309,9 @@ def _say_where(airflow: LocalAirflow) -> None:
     print(f"\n  billing home: {home}")
     if not home.is_dir():
         print(
-            "  It does not exist yet: `make demo` makes one with two months of invented usage (then `make ui` again),"
+            "  It is not there yet. `make demo` makes one with two months of invented usage, then `make ui` shows it;"
         )
-        print("  `billing --home HOME init` an empty one (then `make ui` with BILLING_HOME).")
+        print("  `billing --home HOME init` makes an empty one, for BILLING_HOME.")
     print(f"  logs: {airflow.logs}\n  Ctrl-C stops it.", flush=True)
     for file, trace in airflow.import_errors().items():
         print(f"\n{file} cannot be imported:\n{trace}", file=sys.stderr)

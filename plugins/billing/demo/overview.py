@@ -103,7 +103,7 @@ def _show_next(folder: Path, console: Console) -> None:
         f"  {billing} reference load {place / 'data' / 'reference-mended'}",
         f"  {billing} usage ingest --now 2024-04-03T02:00:00Z",
         f"  {billing} cycles close --as-of 2024-04-03T02:00:00Z",
-        "The same DAGs in Airflow's page: make ui",
+        "Balances, usage, why an invoice has its amount, and the DAGs, in Airflow: make ui",
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

@@ -39,7 +39,7 @@ Now = Annotated[datetime, Depends(now)]
 
 @pages.get("/static/{name}")
 def static(name: str) -> Response:
-    """The stylesheet and the script, which tell nothing; the only address that asks for no log-in."""
+    """The stylesheet and the script; the only address that asks for no log-in, since they tell nothing."""
     return rendering.static(name)
 
 

@@ -70,7 +70,7 @@ class SubscriptionRow:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BalanceRow:
     """One balance (rule 8.1): a free allowance, or a grant. ``share_left`` is available of granted, 0 to 1, None where
-    nothing was granted. Days are whole ones that have begun: what ends within the next 24 hours ends in 1 day.
+    nothing was granted. Days are whole ones that are left: what ends within the next 24 hours ends in 0 days.
     ``runs_out``: at the pace of the last weeks, between ``runs_out_earliest`` and ``runs_out_latest``; ``forecast``
     says how that was found, or why nothing is said.
     """
@@ -526,7 +526,7 @@ def _share(part_micro: int, whole_micro: int) -> Decimal | None:
 
 
 def _days(end_us: int | None, at_us: int) -> int | None:
-    """Whole days to an instant, begun ones counted; None for an open end, and for one that is over."""
+    """Whole days that are left to an instant; None for an open end, and for one that is over."""
     if instant(end_us) is None or end_us is None or end_us < at_us:
         return None
-    return -((at_us - end_us) // DAY_US)
+    return (end_us - at_us) // DAY_US

@@ -143,6 +143,7 @@ def upgrade() -> None:
     op.create_index(op.f('ix_invoices_issue_day'), 'invoices', ['issue_day'], unique=False)
     op.create_index(op.f('ix_credit_notes_issue_day'), 'credit_notes', ['issue_day'], unique=False)
     op.create_index(op.f('ix_payment_events_at_us'), 'payment_events', ['at_us'], unique=False)
+    op.create_index(op.f('ix_alerts_ended_at_us_team_id'), 'alerts', ['ended_at_us', 'team_id'], unique=False)
     op.create_index(op.f('ix_batches_state_batch_no'), 'batches', ['state', 'batch_no'], unique=False)
     op.create_index(op.f('ix_alerts_ended_at_us_team_id'), 'alerts', ['ended_at_us', 'team_id'], unique=False)
     _open_cycles()
