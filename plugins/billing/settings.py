@@ -161,7 +161,7 @@ _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
 
 _OUTCOMES = ("success", "failure")
 MAIL_KINDS = (
-    *("invoice", "credit_note", "run_summary", "delivery_problem", "card_expiring"),
+    *("invoice", "credit_note", "run_summary", "delivery_problem", "card_expiring", "balance_alert"),
     *("payment_declined", "authentication_required", "payment_final_notice", "payment_overdue"),
 )
 """Kinds of mail, as ``store/mailings.py`` has them."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from billing.core.alert_rules import AlertKind, AlertRules
+from billing.core.cycles import local_date
 from billing.core.instants import DAY_US, format_us, to_us
 from billing.core.model import Kind, PaymentMethod, Subscription
 from billing.core.outlook import Outlook, Why
@@ -26,7 +27,8 @@ _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alert:
     """One that holds. ``team_id`` is blank where no team is concerned; ``subject`` is a line of plain English;
-    ``detail`` is what it says, as JSON holds it: quantities are decimals, instants RFC 3339.
+    ``detail`` is what it says, as JSON holds it: quantities are decimals, instants RFC 3339; names that end in ``_on``
+    are days of the running cycle's zone, as a buyer reads them.
     """
 
     key: str
@@ -39,9 +41,10 @@ class Alert:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pool:
-    """Balances that pay for the same, in the order in which they pay."""
+    """Balances that pay for the same, in the order in which they pay. Days are told in ``time_zone``."""
 
     balances: tuple[StandingBalance, ...]
+    time_zone: str
 
     @property
     def last(self) -> StandingBalance:
@@ -79,7 +82,22 @@ class _Pool:
             "available": format_micro(self.available_micro),
             "ends_at": _instant(last.ends_at_us),
             "refreshes_at": _instant(last.refreshes_at_us),
+            "left_percent": self.left_percent,
         }
+
+    @property
+    def left_percent(self) -> str:
+        """The share that is left, with one decimal, rounded up: nothing is called 0 while there is something."""
+        tenths = -(-self.available_micro * 1000 // self.granted_micro)
+        return f"{tenths // 10}.{tenths % 10}" if tenths % 10 else f"{tenths // 10}"
+
+    def last_day(self, end_us: int) -> str | None:
+        """The day of the last instant before an end; None of what does not end."""
+        return None if end_us == FOREVER_US else self.day(end_us - 1)
+
+    def day(self, at_us: int) -> str:
+        """The local day of an instant."""
+        return local_date(self.time_zone, at_us).isoformat()
 
 
 def alerts_of(
@@ -127,7 +145,7 @@ def _pools(standing: Standing, rules: AlertRules) -> Iterator[_Pool]:
         if balance.source != Kind.FREE or rules.free:
             together.setdefault((balance.source, balance.api, alone), []).append(balance)
     for balances in together.values():
-        pool = _Pool(balances=tuple(balances))
+        pool = _Pool(balances=tuple(balances), time_zone=_zone(standing))
         if pool.granted_micro >= max(rules.least_granted_micro, 1):
             yield pool
 
@@ -143,7 +161,12 @@ def _unfunded(standing: Standing) -> Iterator[Alert]:
         team_id=standing.team_id,
         subject_id=standing.team_id,
         subject=f"{standing.unfunded_units} units of {', '.join(apis)} were used that nothing paid for",
-        detail={"units": standing.unfunded_units, "apis": apis, "cycle_start": cycle_start},
+        detail={
+            "units": standing.unfunded_units,
+            "apis": apis,
+            "cycle_start": cycle_start,
+            "cycle_start_on": local_date(standing.cycle.time_zone, standing.cycle.start_us).isoformat(),
+        },
     )
 
 
@@ -228,7 +251,8 @@ def _run_out(
             subject_id=pool.last.grant_id or pool.last.subscription_id,
             subject=f"At the pace of the last weeks {pool.name} run out about {str(at)[:10]}",
             detail=pool.detail()
-            | {"runs_out_at": at, "earliest": _instant(last.low_us), "latest": _instant(last.high_us)},
+            | {"runs_out_at": at, "earliest": _instant(last.low_us), "latest": _instant(last.high_us)}
+            | {"runs_out_on": pool.day(last.at_us or 0), "earliest_on": pool.day(last.low_us or last.at_us or 0)},
         )
 
 
@@ -237,7 +261,7 @@ def _ending(standing: Standing, pools: Sequence[_Pool], rules: AlertRules) -> It
     soon_us = standing.as_of_us + rules.ends_within_days * DAY_US
     for balance in (one for pool in pools for one in pool.balances):
         if balance.grant_id and balance.available_micro > 0 and balance.ends_at_us <= soon_us:
-            pool = _Pool(balances=(balance,))
+            pool = _Pool(balances=(balance,), time_zone=_zone(standing))
             left = f"{format_micro(balance.available_micro)} of {format_micro(balance.granted_micro)} {pool.name}"
             yield Alert(
                 key=pool.key("ends", str(_instant(balance.ends_at_us))),
@@ -245,8 +269,12 @@ def _ending(standing: Standing, pools: Sequence[_Pool], rules: AlertRules) -> It
                 team_id=standing.team_id,
                 subject_id=balance.grant_id,
                 subject=f"{left} end on {format_us(balance.ends_at_us)[:10]} unused",
-                detail=pool.detail(),
+                detail=pool.detail() | {"ends_on": pool.last_day(balance.ends_at_us)},
             )
+
+
+def _zone(standing: Standing) -> str:
+    return standing.cycle.time_zone if standing.cycle else "UTC"
 
 
 def _instant(us: int | None) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError
 
@@ -26,6 +27,9 @@ _SUFFIXES = frozenset({".j2", ".po"})
 _AMOUNTS = ("amount",)
 _DAYS = ("issue_date", "due_date", "period_first_day", "period_last_day", "invoice_date", "next_attempt")
 _SUBJECT_MAX = 200
+_ALERT_QUANTITIES = ("granted", "available", "units")
+_ALERT_DAYS = ("ends_on", "runs_out_on", "earliest_on", "cycle_start_on")
+_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,9 +111,35 @@ def _shown(name: str, value: object, payload: Mapping[str, object], texts: Texts
         return _name(value)
     if name == "lines":  # they stand as they are, indented
         return [str(one)[: len(str(one)) - len(str(one).lstrip(" "))] + _name(str(one)) for one in list(value)]  # type: ignore[call-overload]
+    if name == "alerts":
+        return [_alert(one, texts) for one in list(value)]  # type: ignore[call-overload]
+    if name == "counts":
+        return [(str(kind), texts.decimal(count)) for kind, count in dict(value).items()]  # type: ignore[call-overload]
     if isinstance(value, Sequence):
         return [_name(str(one)) for one in value]
     return value
+
+
+def _alert(alert: Mapping[str, Any], texts: Texts) -> dict[str, Any]:
+    """An alert as ``core.alerting`` has it, with what its ``detail`` says as its reader writes it."""
+    detail = {name: _said(name, value, texts) for name, value in alert["detail"].items()}
+    return {"kind": str(alert["kind"]), "subject": _name(str(alert["subject"])), "detail": detail}
+
+
+def _said(name: str, value: object, texts: Texts) -> str:
+    if value is None:
+        return ""
+    if name in _ALERT_QUANTITIES:
+        return texts.decimal(Decimal(str(value)))
+    if name == "left_percent":
+        return texts.percent(Decimal(str(value)))
+    if name in _ALERT_DAYS:
+        return texts.day(date.fromisoformat(str(value)))
+    if name == "expires" and _MONTH.fullmatch(str(value)):
+        return texts.month(date.fromisoformat(f"{value}-01"))
+    if isinstance(value, list):
+        return ", ".join(_name(str(one)) for one in value)
+    return _name(str(value))
 
 
 def _name(text: str) -> str:
