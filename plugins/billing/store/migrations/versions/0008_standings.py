@@ -145,7 +145,6 @@ def upgrade() -> None:
     op.create_index(op.f('ix_payment_events_at_us'), 'payment_events', ['at_us'], unique=False)
     op.create_index(op.f('ix_alerts_ended_at_us_team_id'), 'alerts', ['ended_at_us', 'team_id'], unique=False)
     op.create_index(op.f('ix_batches_state_batch_no'), 'batches', ['state', 'batch_no'], unique=False)
-    op.create_index(op.f('ix_alerts_ended_at_us_team_id'), 'alerts', ['ended_at_us', 'team_id'], unique=False)
     _open_cycles()
 
 
