@@ -131,6 +131,11 @@ def test_usage_by_app_by_unit_and_as_a_file(books: Books, client_of: Clients) ->
     assert "Rendering" in page and "App before" in page and page.count('<svg class="bars"') == 2
     stacked = text_of(read(client_of, BUYER, "/usage", team_id="t1", days="30", stack="api"))
     assert "Everything counted in minutes" in stacked
+    chosen = read(client_of, BUYER, "/usage", team_id="t1", days="30", api="render", app="a0")
+    sums = text_of(chosen[chosen.index("Sums of these days") :])
+    assert "Rendering App before 10 minutes" in sums and "App One" not in sums and "seats" not in sums
+    some = read(client_of, BUYER, "/usage.csv", team_id="t1", days="2026-08", app="a0")
+    assert some.splitlines()[1:] == ["2026-08-02,render,a0,10,minute"]
     text = read(client_of, BUYER, "/usage.csv", team_id="t1", days="2026-08")
     rows = list(csv.DictReader(StringIO(text)))
     with books.home.database.read() as connection:
@@ -139,6 +144,12 @@ def test_usage_by_app_by_unit_and_as_a_file(books: Books, client_of: Clients) ->
         )
     assert sum(D(row["quantity"]) for row in rows) == sum(one.total for one in model.totals)
     assert rows[0] == {"day": "2026-08-01", "api": "render", "app_id": "a1", "quantity": "1", "usage_unit": "minute"}
+
+
+def test_charts_that_are_not_drawn_are_told(client_of: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("billing.web.pages.routes.PANELS", 1)
+    for path in ("/team", "/usage"):
+        assert "1 more chart is not drawn here" in text_of(read(client_of, BUYER, path, team_id="t1"))
 
 
 def test_what_a_viewer_may_not_see_is_not_linked(client_of: Clients) -> None:

@@ -31,7 +31,7 @@ Text = Annotated[str, Query(max_length=200, pattern=_NO_NUL)]
 Key = Annotated[str, Query(max_length=8_000, pattern=r"^[A-Za-z0-9_-]*$")]
 
 PANELS = 12
-"""So many charts of usage are drawn at most on a page; all are in its CSV."""
+"""So many charts of usage are drawn at most on a page, which says how many more there are; the CSV has them all."""
 
 
 Now = Annotated[datetime, Depends(now)]
@@ -69,6 +69,7 @@ def team(request: Request, viewer: ViewerDep, at: Now, team_id: Id) -> Response:
     with reading() as (_, connection):
         page = one_team.team(connection, viewer, team_id, at=at)
         usage = used.usage(connection, viewer, team_id, at=at, by_app=True)
+    drawn = daily.panels(usage, Stack.APP)
     return show(
         "team.html",
         request,
@@ -76,7 +77,8 @@ def team(request: Request, viewer: ViewerDep, at: Now, team_id: Id) -> Response:
         at=at,
         page=page,
         usage=usage,
-        panels=daily.panels(usage, Stack.APP)[:PANELS],
+        panels=drawn[:PANELS],
+        not_drawn=len(drawn[PANELS:]),
         title=page.name or page.team_id,
         section="teams",
     )
@@ -97,19 +99,20 @@ def usage(
     first, until = daily.interval(days, at)
     with reading() as (_, connection):
         whole = used.usage(connection, viewer, team_id, at=at, first_day=first, until_day=until, by_app=True)
+    drawn = daily.panels(whole, stack, api=api, app=app)
     return show(
         "usage.html",
         request,
         viewer,
         at=at,
         page=whole,
-        panels=daily.panels(whole, stack, api=api, app=app)[:PANELS],
+        panels=drawn[:PANELS],
+        not_drawn=len(drawn[PANELS:]),
         totals=daily.totals(whole, api=api, app=app),
         apis=daily.apis(whole),
         apps=daily.apps(whole),
         periods=daily.periods(at),
         asked={"team_id": team_id, "days": days, "api": api, "app": app, "stack": stack.value},
-        app_named=app,
         title=f"Usage of {whole.team_name or team_id}",
         section="teams",
     )
