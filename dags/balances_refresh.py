@@ -4,7 +4,8 @@ usage by day up to date.
 After each ten minutes of usage this run looks which teams used anything, were closed, or hold something else now,
 and rates those provisionally: from the end of their last closed cycle to the last event. Then it finds how these teams
 stand, and those of which the passing of time changes something; every team once a day, at a time of its own, with a new
-forecast. What admins are to be told of is raised, once each, with a mail in the outbox.
+forecast. What admins are to be told of is raised, once each, with a mail in the outbox; notifiers of `[[notify]]` whose
+`on` has `alerts` are told at once.
 
 Nothing is billed by it, and nothing that is closed changes. A run that was missed is made up by the next; without one,
 balances are still right by `billing balances`, and only slower to tell. By hand: `billing cycles refresh`, and
@@ -23,6 +24,7 @@ from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 
+from notified import tell_alerts
 from observed import count, done_within, gauge
 from wiring import COMMON, home_and_settings
 
@@ -53,6 +55,7 @@ def balances_refresh() -> None:
         with home_and_settings() as (home, settings):
             done = refresh_open(home, from_scratch=get_current_context()["params"]["from_scratch"])
             told = refresh_standings(home, datetime.now(UTC), settings.alerts)
+            tell_alerts(settings, told.alerts, get_current_context())
         gauge("open.teams", done.teams)
         gauge("open.teams_rated", done.rated)
         gauge("standings.looked_at", told.looked_at)

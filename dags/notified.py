@@ -1,6 +1,7 @@
-"""Any notifier of Airflow, told how a run ended: those that `[[notify]]` in the home's `billing.toml` names.
+"""Any notifier of Airflow, told how a run ended, or of new alerts: those that `[[notify]]` in the home's `billing.toml`
+names.
 
-Nothing is read and nothing heavy imported before a run has ended. A notifier that fails fails no run.
+Nothing is read and nothing heavy imported before there is something to tell. A notifier that fails fails no run.
 """
 
 from __future__ import annotations
@@ -41,6 +42,18 @@ def tell(outcome: str, context: Any) -> None:
         return
     for one in wanted:
         _notify(one, {**context, "outcome": outcome, "close_no": close_no, "summary": summary})
+
+
+def tell_alerts(settings: Any, alerted: Any, context: Any) -> None:
+    """Have every notifier that has ``alerts`` in its ``on`` say which alerts were raised, where any were. Their
+    templates may use what Airflow gives, ``outcome`` (``alerts``), ``raised`` (how many) and ``summary`` (a line each).
+    """
+    if not alerted.raised:
+        return
+    more = {"outcome": "alerts", "close_no": "", "raised": alerted.raised, "summary": "\n".join(alerted.words)}
+    for one in settings.notify:
+        if "alerts" in one.on:
+            _notify(one, {**context, **more})
 
 
 def _notify(one: Any, context: dict[str, Any]) -> None:

@@ -61,14 +61,18 @@ def test_files_and_notifiers_as_they_are_written(tmp_path: Path) -> None:
         arguments = { to = "a@example.com" }
         [[notify]]
         notifier = "my_company.Pager"
+        [[notify]]
+        notifier = "my_company.Pager"
+        on = ["alerts"]
         """,
     )
     assert found.files is not None
     assert (found.files.location, found.files.connection) == (str(tmp_path / "out"), "")
     assert found.files.layout.pattern == "{year}/{customer_id}/{number}.{kind}"
-    first, second = found.notify
+    first, second, third = found.notify
     assert (first.on, dict(first.arguments)) == (("failure",), {"to": "a@example.com"})
     assert (second.notifier, second.on) == ("my_company.Pager", ("success", "failure"))
+    assert third.on == ("alerts",), "of alerts only where they are named"
 
 
 @pytest.mark.parametrize(

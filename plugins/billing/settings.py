@@ -86,7 +86,7 @@ it. It may also say where usage and reference data come from, and numbers for wh
     layout = "{year}/{customer_id}/{number}.{kind}"
     summaries = "{year}/summaries/{number}.{kind}"
 
-    [[notify]]                           # any notifier of Airflow, told of every close
+    [[notify]]                           # any notifier of Airflow, told of every close; of new alerts too by "alerts"
     notifier = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
     on = ["success", "failure"]
     arguments = { to = "team@example.com", subject = "Close {{ close_no }}", html_content = "<pre>{{ summary }}</pre>" }
@@ -160,6 +160,7 @@ _OPERATORS = ("runs:cycle_close",)
 _SHIPPED = {"arrival": "usage.sql", "occurrence": "usage_by_occurrence.sql"}
 
 _OUTCOMES = ("success", "failure")
+_TOLD = (*_OUTCOMES, "alerts")
 MAIL_KINDS = (
     *("invoice", "credit_note", "run_summary", "delivery_problem", "card_expiring", "balance_alert"),
     *("payment_declined", "authentication_required", "payment_final_notice", "payment_overdue"),
@@ -288,7 +289,9 @@ class FilesSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotifierSettings:
-    """A notifier of Airflow that is told how a close ended: the path of its class, and what that is made with."""
+    """A notifier of Airflow that is told how a close ended, or of new alerts: the path of its class, and what that is
+    made with. ``on``: of what; blank is of closes only.
+    """
 
     notifier: str
     on: tuple[str, ...]
@@ -696,7 +699,7 @@ def _notifier(table: _Table) -> NotifierSettings:
             raise table.wrong(
                 f"arguments.{key}", "holds a secret; name an Airflow connection as the notifier's *_conn_id"
             )
-    on = table.names("on", _OUTCOMES) or _OUTCOMES
+    on = table.names("on", _TOLD) or _OUTCOMES
     return NotifierSettings(notifier=path, on=on, arguments=arguments)
 
 

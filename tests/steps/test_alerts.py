@@ -116,6 +116,17 @@ def test_too_many_at_once_become_one_to_finance(shop: Shop) -> None:
     assert [(team, mail["why"]) for team, _, mail in mails(shop)] == [("", "many")]
 
 
+def test_what_notifiers_say_is_bounded(shop: Shop) -> None:
+    """However many were raised: the most urgent first, a line each, none longer than a line."""
+    long, many = "Very " * 60 + "long", [f"new{n},,flex,{BOUGHT},UTC,,," for n in range(60)]
+    subscriptions = [*(row.replace("EUR,pm1", "EUR,") for row in PAID), *many]
+    shop.load(teams=[f"t1,c1,{long}", "t2,c2,Team Two"], subscriptions=subscriptions, payment_methods=CARDS)
+    told = refresh(shop, "07-02").alerts
+    assert (told.raised, len(told.words), told.words[-1]) == (61, 51, "and 11 more")
+    assert told.words[0].startswith("Very Very") and max(map(len, told.words)) == 200
+    assert refresh(shop, "07-02").alerts.words == ()
+
+
 def test_no_mail_where_none_is_wanted_and_no_alert_of_a_kind_that_is_off(shop: Shop) -> None:
     world(shop)
     use(shop, "e1", "07-10", "1600")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
@@ -76,53 +75,83 @@ def fit(quantities: Floats | Sequence[float], first_day: int) -> Fit | None:
 
     ``first_day``: days since 1970-01-01. Days before the first usage are left aside: there may have been nobody yet.
     """
-    series = np.maximum(np.asarray(quantities, dtype=np.float64), 0)
-    used = np.flatnonzero(series)
-    if len(used) < ACTIVE_DAYS_MIN or len(series) - used[0] < DAYS_MIN:
-        return None
-    series, first_day = series[used[0] :], first_day + int(used[0])
-    pattern = _pattern(series, first_day)
-    factor = pattern[(first_day + np.arange(len(series))) % 7]
+    return fit_all([(quantities, first_day)])[0]
+
+
+def fit_all(many: Sequence[tuple[Floats | Sequence[float], int]]) -> list[Fit | None]:
+    """The same of many series, each with its first day, in one pass: each as if it was alone, to the last bit."""
+    found: list[Fit | None] = [None] * len(many)
+    alike: dict[tuple[int, int], list[int]] = {}
+    for place, (quantities, first_day) in enumerate(many):
+        if len(quantities) >= DAYS_MIN:
+            alike.setdefault((first_day, len(quantities)), []).append(place)
+    for (first_day, days), places in alike.items():
+        block = np.maximum(np.array([many[place][0] for place in places], dtype=np.float64), 0)
+        active = block != 0
+        first = active.argmax(axis=1)
+        enough = (active.sum(axis=1) >= ACTIVE_DAYS_MIN) & (days - first >= DAYS_MIN)
+        for start in np.unique(first[enough]).tolist():
+            mine = np.flatnonzero(enough & (first == start))
+            fitted = _fit_block(np.ascontiguousarray(block[mine, start:]), first_day + start)
+            for place, one in zip(mine.tolist(), fitted, strict=True):
+                found[places[place]] = one
+    return found
+
+
+def _fit_block(series: Floats, first_day: int) -> list[Fit]:
+    """Series of the same days, the first of which has usage: shape (series, days)."""
+    pattern = _patterns(series, first_day)
+    days = series.shape[1]
+    # Rows side by side in memory: sums along them are then made in the order of one series alone.
+    factor = np.ascontiguousarray(pattern[:, (first_day + np.arange(days)) % 7])
     level, squares, smoothing = _smoothed(series, factor)
-    return Fit(
-        level=max(level, float(series.mean()) / 100),
-        pattern=tuple(pattern.tolist()),
-        deviation=sqrt(max(squares, _weekly_squares(series, factor))),
-        smoothing=smoothing,
-        days=len(series),
-    )
+    squares = np.maximum(squares, _weekly_squares(series, factor))
+    columns = np.maximum(level, series.mean(axis=1) / 100), np.sqrt(squares), smoothing
+    return [
+        Fit(level=each, pattern=tuple(week), deviation=deviation, smoothing=_SMOOTHINGS[best], days=days)
+        for week, each, deviation, best in zip(pattern.tolist(), *(one.tolist() for one in columns), strict=True)
+    ]
 
 
-def _pattern(series: Floats, first_day: int) -> Floats:
-    """The factor of each day of the week, drawn towards 1 as if some weeks more had been alike every day."""
-    weekday = (first_day + np.arange(len(series))) % 7
-    mean = series.mean()
-    sums = np.bincount(weekday, weights=series, minlength=7) + _PATTERN_PRIOR_WEEKS * mean
-    factor = sums / (np.bincount(weekday, minlength=7) + _PATTERN_PRIOR_WEEKS) / mean
-    return np.asarray(factor / factor.mean(), dtype=np.float64)
-
-
-def _smoothed(series: Floats, factor: Floats) -> tuple[float, float, float]:
-    """By the smoothing that tells each next day best: the level after the last day, the mean square of the errors, and
-    the smoothing.
+def _patterns(series: Floats, first_day: int) -> Floats:
+    """The factor of each day of the week, drawn towards 1 as if some weeks more had been alike every day: shape
+    (series, 7).
     """
-    level = np.full(len(_SMOOTHINGS), series[:DAYS_MIN].sum() / factor[:DAYS_MIN].sum())
-    gain = np.array(_SMOOTHINGS) / (factor @ factor) * len(factor)
-    squares = np.zeros(len(_SMOOTHINGS))
-    for value, expected in zip(series.tolist(), factor.tolist(), strict=True):
+    weekday = (first_day + np.arange(series.shape[1])) % 7
+    mean = series.mean(axis=1, keepdims=True)
+    sums = np.zeros((len(series), 7))
+    for day, place in enumerate(weekday.tolist()):
+        sums[:, place] += series[:, day]
+    sums = sums + _PATTERN_PRIOR_WEEKS * mean
+    factor = sums / (np.bincount(weekday, minlength=7) + _PATTERN_PRIOR_WEEKS) / mean
+    return np.asarray(factor / factor.mean(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _smoothed(series: Floats, factor: Floats) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+    """By the smoothing that tells each next day best: the level after the last day, the mean square of the errors, and
+    the place of the smoothing. By series.
+    """
+    days, tried = series.shape[1], np.array(_SMOOTHINGS)
+    start = series[:, :DAYS_MIN].sum(axis=1) / factor[:, :DAYS_MIN].sum(axis=1)
+    level = np.repeat(start[:, np.newaxis], len(_SMOOTHINGS), axis=1)
+    gain = tried / np.vecdot(factor, factor)[:, np.newaxis] * days
+    squares = np.zeros_like(level)
+    for value, expected in zip(series.T[:, :, np.newaxis], factor.T[:, :, np.newaxis], strict=True):
         error = value - level * expected
         squares += error * error
         level = np.maximum(level + gain * expected * error, 0.0)
-    best = int(np.argmin(squares * (1 + _PENALTY * np.array(_SMOOTHINGS))))
-    return float(level[best]), float(squares[best]) / max(len(series) - 2, 1), _SMOOTHINGS[best]
+    best = np.argmin(squares * (1 + _PENALTY * tried), axis=1)
+    rows = np.arange(len(series))
+    return level[rows, best], squares[rows, best] / max(days - 2, 1), best
 
 
-def _weekly_squares(series: Floats, factor: Floats) -> float:
+def _weekly_squares(series: Floats, factor: Floats) -> Floats:
     """The same as ``_smoothed`` tells of days, from whole weeks: more where the days of a week are high together."""
-    weeks = len(series) // 7
-    used, expected = (one[len(one) - weeks * 7 :].reshape(weeks, 7).sum(axis=1) for one in (series, factor))
-    error = used - expected * (used.sum() / expected.sum())
-    return float((error**2).sum() / max(weeks - 1, 1) / 7)
+    days = series.shape[1]
+    weeks = days // 7
+    used, expected = (one[:, days - weeks * 7 :].reshape(-1, weeks, 7).sum(axis=2) for one in (series, factor))
+    error = used - expected * (used.sum(axis=1) / expected.sum(axis=1))[:, np.newaxis]
+    return np.asarray((error**2).sum(axis=1) / max(weeks - 1, 1) / 7, dtype=np.float64)
 
 
 def _quantile(days: int) -> float:

@@ -8,7 +8,7 @@ concerns the balance: an API's own, or that of all APIs together that the tokens
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
@@ -17,7 +17,7 @@ import numpy as np
 
 from billing.core.cycles import anniversaries_between
 from billing.core.drawdown import POOL_KINDS
-from billing.core.forecast import Fit, Floats, fit
+from billing.core.forecast import Fit, Floats, fit_all
 from billing.core.instants import DAY_US
 from billing.core.model import Kind, Subscription
 from billing.core.quantity import MICRO, minor_digits
@@ -76,29 +76,49 @@ class Projection:
 
 _NOT_VALID = Outlook(why=Why.NOT_VALID)
 _Key = tuple[str, str, str, str]
-_LOW, _MIDDLE, _HIGH = 0, 1, 2  # courses: more usage than expected, as expected, less
+_LOW, _MIDDLE, _HIGH = 0, 1, 2  # courses, the rows of what is by course: more usage than expected, as expected, less
+_TOKENS, _SPEND = "tokens asked of pools", "spend"
+_Wanted = dict[tuple[str, str], tuple[Floats | Sequence[float], int]]
 
 
 class Outlooks:
-    """One team's, found together: when each valid balance runs out, and what will be invoiced."""
+    """One team's, found together: when each valid balance runs out, and what will be invoiced. See ``outlooks_of``."""
 
     def __init__(
         self, team: TeamTerms, terms: Terms, standing: Standing, rates: Mapping[str, Rate], paces: Mapping[str, Pace]
     ) -> None:
+        """Nothing is known before ``look``."""
         self._team, self._terms, self._standing, self._rates, self._paces = team, terms, standing, rates, paces
         self._by_key = {balance.key: balance for balance in standing.balances}
         self._carry = {one.api: one.carry_micro for one in standing.apis}
         self._money: Projection | None = None
         self._found: dict[_Key, Outlook] = {}
-        if not paces:
-            self._say_nothing(list(standing.valid))
+        self._fits: dict[str, Fit | None] = {}
+        self._joint: dict[str, Fit | None] = {}
+
+    def series(self) -> _Wanted:
+        """The series that are to be understood first, each with its first day: each API's, and what several share."""
+        wanted: _Wanted = {("api", api): (p.quantities_micro, p.first_day) for api, p in self._paces.items()}
+        for name, weights in ((_TOKENS, self._token_weights()), (_SPEND, self._spend_weights())):
+            if len(weights) > 1:
+                wanted["joint", name] = self._sum(weights)
+        return wanted
+
+    def look(self, fits: Mapping[tuple[str, str], Fit | None]) -> None:
+        """Find all of it, given what ``series`` asked for."""
+        if not self._paces:
+            self._say_nothing(list(self._standing.valid))
             return
-        self._fits = {api: fit(np.array(p.quantities_micro, dtype=float), p.first_day) for api, p in paces.items()}
+        self._fits = {api: one for (what, api), one in fits.items() if what == "api"}
+        self._joint = {name: one for (what, name), one in fits.items() if what == "joint"}
         self._grid = self._instants()
         self._passed: dict[tuple[float, ...], Floats] = {}
         self._edges: dict[str, list[int]] = {}
         self._expected: dict[str, Floats] = {}
-        self._look()
+        self._look_at_free()
+        self._look_at_capacity()
+        self._look_at_tokens()
+        self._look_at_spend()
 
     def of(self, balance: StandingBalance) -> Outlook:
         """When a balance runs out."""
@@ -142,12 +162,16 @@ class Outlooks:
 
     # --- usage -------------------------------------------------------------------------------------------------------
 
-    def _usage(self, api: str, factors: Floats | None = None) -> Floats:
-        """What an API is expected to use from now to each instant, in 10^-6; ``factors`` by instant, on top of it."""
+    def _usage(self, api: str, factors: Floats) -> Floats:
+        """What an API uses from now to each instant in each course, in 10^-6: shape of ``factors``, which are on top of
+        what is expected, and may end before the last instant.
+        """
         if api not in self._expected:
             self._expected[api] = self._find_usage(api)
-        found = self._expected[api]
-        return found if factors is None else np.maximum.accumulate(found * factors)
+        found = self._expected[api][: factors.shape[1]]
+        by_course: Floats = np.maximum.accumulate(found * factors, axis=1)
+        by_course[_MIDDLE] = found
+        return by_course
 
     def _find_usage(self, api: str) -> Floats:
         one = self._fits.get(api)
@@ -158,41 +182,49 @@ class Outlooks:
         found: Floats = (self._grid - self._grid[0]) / DAY_US * mean
         return found
 
-    def _units(self, api: str, factors: Floats | None = None) -> Floats:
+    def _units(self, api: str, factors: Floats) -> Floats:
         """Charged units that are complete by each instant, what is carried now included; fractions of the next too."""
         carried = self._carry.get(api, 0) + self._usage(api, factors)
         return np.maximum(carried, 0) / self._rates[api].size_micro
 
-    def _together(self, weights: Mapping[str, float]) -> Fit | None:
+    def _together(self, name: str, weights: Mapping[str, float]) -> Fit | None:
         """The usage of several APIs as one series, each with a weight."""
-        mine = {api: weight for api, weight in weights.items() if weight > 0 and api in self._paces}
-        if len(mine) == 1:
-            ((api, weight),) = mine.items()
-            one = self._fits[api]
-            return one and replace(one, level=one.level * weight, deviation=one.deviation * weight)
-        days = [range(p.first_day, p.first_day + len(p.quantities_micro)) for p in map(self._paces.get, mine) if p]
-        if not days:
-            return None
+        if len(weights) != 1:
+            return self._joint.get(name)
+        ((api, weight),) = weights.items()
+        one = self._fits[api]
+        return one and replace(one, level=one.level * weight, deviation=one.deviation * weight)
+
+    def _sum(self, weights: Mapping[str, float]) -> tuple[Floats, int]:
+        """Several series as one, and its first day."""
+        days = [range(p.first_day, p.first_day + len(p.quantities_micro)) for p in map(self._paces.get, weights) if p]
         first, after = min(one.start for one in days), max(one.stop for one in days)
         series = np.zeros(after - first)
-        for api, weight in mine.items():
+        for api, weight in weights.items():
             pace = self._paces[api]
             low = pace.first_day - first
             series[low : low + len(pace.quantities_micro)] += np.array(pace.quantities_micro, dtype=float) * weight
-        return fit(series, first)
+        return series, first
 
-    def _courses(self, one: Fit) -> tuple[Floats | None, Floats | None, Floats | None]:
-        """Factors of the three courses, by instant."""
-        low, high = one.factors(self._days(one))
-        return high, None, low
+    def _token_weights(self) -> dict[str, float]:
+        """What a quantity of each API costs in tokens, where any can pay now."""
+        if not any(balance.source in POOL_KINDS for balance in self._standing.valid):
+            return {}
+        return {
+            api: weight for api, cost in self._costs().items() if (weight := cost / self._rates[api].size_micro) > 0
+        }
+
+    def _spend_weights(self) -> dict[str, float]:
+        """What a quantity of each API costs in money, where pay as you go runs."""
+        return {api: price / self._rates[api].size_micro for api, price in self._prices().items() if price > 0}
+
+    def _courses(self, one: Fit, width: int | None = None) -> Floats:
+        """Factors of the three courses, by instant (the first ones, with ``width``): shape (3, instants)."""
+        days = self._days(one)[:width]
+        low, high = one.factors(days)
+        return np.stack([high, np.ones(len(days)), low])
 
     # --- balances ----------------------------------------------------------------------------------------------------
-
-    def _look(self) -> None:
-        self._look_at_free()
-        self._look_at_capacity()
-        self._look_at_tokens()
-        self._look_at_spend()
 
     def _look_at_free(self) -> None:
         by_api: dict[str, list[StandingBalance]] = {}
@@ -204,32 +236,36 @@ class Outlooks:
             if one is None or api not in self._rates:
                 self._say_nothing(mine)
                 continue
-            times: list[dict[str, float]] = []
-            for factors in self._courses(one):
-                out: dict[str, float] = {}
-                self._beyond_free(api, self._units(api, factors), out)
-                times.append(out)
+            # Beyond the last running period nothing is asked.
+            width = max(self._periods(s)[1] for s, allowances in self._team.free if api in allowances) + 1
+            times: dict[str, list[float]] = {}
+            self._beyond_free(api, self._units(api, self._courses(one, width)), times)
             per_day = round(one.level * MICRO / self._rates[api].size_micro)
             for balance in mine:
-                at = [course[balance.subscription_id] for course in times]
-                self._say(balance, at, per_day, one.days)
+                self._say(balance, times[balance.subscription_id], per_day, one.days)
 
-    def _beyond_free(self, api: str, units: Floats, out: dict[str, float] | None = None) -> Floats:
-        """What of so many units free balances do not pay; when each one's running period is used up goes to ``out``."""
+    def _beyond_free(self, api: str, units: Floats, out: dict[str, list[float]] | None = None) -> Floats:
+        """What of so many units free balances do not pay, by course; when each one's running period is used up goes to
+        ``out``.
+        """
         for s, allowances in self._team.free:
             if api not in allowances or s.ends_at_us <= self._grid[0]:
                 continue
             balance = self._by_key.get((Kind.FREE.value, s.subscription_id, "", api))
-            beyond = np.zeros(len(units))
+            beyond = np.zeros_like(units)
             for low, high in pairwise(self._periods(s)):
+                if low >= units.shape[1]:
+                    break
                 running = low == 0 and balance is not None
                 active = s.purchased_at_us <= self._grid[low] < s.ends_at_us
                 granted = (balance.available_micro / MICRO if running and balance else allowances[api]) if active else 0
+                part = (slice(None), slice(low, high + 1))
                 # What is carried now completes in the first stretch.
-                asked = units[low : high + 1] - (units[low] if low else 0.0)
-                beyond[low : high + 1] = beyond[low] * (low > 0) + np.maximum(asked - granted, 0.0)
+                asked = units[part] - (units[:, low : low + 1] if low else 0.0)
+                beyond[part] = beyond[:, low : low + 1] * (low > 0) + np.maximum(asked - granted, 0.0)
                 if running and out is not None:
-                    out[s.subscription_id] = _crossing(self._grid[low : high + 1], asked, float(granted))
+                    grid = self._grid[low : high + 1]
+                    out[s.subscription_id] = [_crossing(grid, course, float(granted)) for course in asked]
             units = beyond
         return units
 
@@ -256,11 +292,9 @@ class Outlooks:
                 self._say_nothing(mine)
                 continue
             grants = [grant for grant in self._team.capacity_grants if grant.api == api]
-            times = []
-            for factors in self._courses(one):
-                # What is carried of a resource is minus the credit, which usage fills first.
-                asked = np.maximum(self._usage(api, factors) + min(self._carry.get(api, 0), 0), 0)
-                times.append(self._drained(grants, asked)[0])
+            # What is carried of a resource is minus the credit, which usage fills first.
+            asked = np.maximum(self._usage(api, self._courses(one)) + min(self._carry.get(api, 0), 0), 0)
+            times = [self._drained(grants, course)[0] for course in asked]
             for balance in mine:
                 at = [course.get(balance.grant_id, np.inf) for course in times]
                 self._say(balance, at, round(one.level), one.days)
@@ -268,14 +302,14 @@ class Outlooks:
     def _look_at_tokens(self) -> None:
         mine = [balance for balance in self._standing.valid if balance.source in POOL_KINDS]
         costs = self._costs()
-        one = self._together({api: cost / self._rates[api].size_micro for api, cost in costs.items()}) if mine else None
+        one = self._together(_TOKENS, self._token_weights()) if mine else None
         if one is None:
             self._say_nothing(mine)
             return
         times: list[dict[str, float]] = []
-        for factors in self._courses(one):
+        for course in self._tokens_asked(costs, self._courses(one)):
             out: dict[str, float] = {}
-            self._beyond_tokens(self._tokens_asked(costs, factors), out)
+            self._beyond_tokens(course, out)
             times.append(out)
         for balance in mine:
             at = [course.get(balance.grant_id, np.inf) for course in times]
@@ -291,9 +325,9 @@ class Outlooks:
         now = self._standing.as_of_us
         return any(grant.ends_us > now for kind in POOL_KINDS for grant in self._team.token_grants[kind])
 
-    def _tokens_asked(self, costs: Mapping[str, int], factors: Floats | None) -> Floats:
-        """What the tokens are asked for by each instant, in 10^-6: units that free balances do not pay."""
-        asked = np.zeros(len(self._grid))
+    def _tokens_asked(self, costs: Mapping[str, int], factors: Floats) -> Floats:
+        """What the tokens are asked for by each instant and course, in 10^-6: units that free balances do not pay."""
+        asked = np.zeros(factors.shape)
         for api, cost in costs.items():
             asked += self._beyond_free(api, self._units(api, factors)) * cost
         return asked
@@ -309,7 +343,8 @@ class Outlooks:
     def _drained(self, grants: Sequence[Grant], asked: Floats) -> tuple[dict[str, float], Floats]:
         """When each grant of a pool is used up, and what none of them pays, by instant. In the pool's order."""
         now = float(self._grid[0])
-        left = {g.grant_id: float(self._by_key[self._key(g)].available_micro) for g in grants if g.ends_us > now}
+        usable = [g for g in grants if g.ends_us > max(now, g.starts_us)]
+        left = {g.grant_id: float(self._by_key[self._key(g)].available_micro) for g in usable}
         edges = [edge for edge in capacity_cuts(grants) if now < edge < self._grid[-1]]
         bounds = [0, *np.searchsorted(self._grid, edges).tolist(), len(self._grid) - 1]
         found: dict[str, float] = {}
@@ -337,33 +372,46 @@ class Outlooks:
 
     # --- spend -------------------------------------------------------------------------------------------------------
 
-    def _look_at_spend(self) -> None:
+    def _prices(self) -> dict[str, int]:
+        """What a unit of each API that was used lately costs in 10^-6 of the currency, where pay as you go runs."""
         cycle, currency = self._standing.cycle, self._standing.currency
         if cycle is None or cycle.payg_subscription_id is None or not currency:
-            return
+            return {}
         now = self._standing.as_of_us
         found = {api: self._terms.price_micro(api, currency, now) for api in sorted(self._paces) if api in self._rates}
-        prices = {api: price for api, price in found.items() if price is not None}
-        one = self._together({api: price / self._rates[api].size_micro for api, price in prices.items()})
-        if one is None:
+        return {api: price for api, price in found.items() if price is not None}
+
+    def _look_at_spend(self) -> None:
+        cycle, prices = self._standing.cycle, self._prices()
+        one = self._together(_SPEND, self._spend_weights())
+        if cycle is None or one is None:
             return
-        more = [self._spend_until(cycle.end_us, prices, factors) for factors in self._courses(one)]
-        minor = [self._standing.spend_minor + round(micro / 10 ** (6 - minor_digits(currency))) for micro in more]
+        digits = minor_digits(self._standing.currency)
+        more = self._spend_until(cycle.end_us, prices, one)
+        minor = [self._standing.spend_minor + round(micro / 10 ** (6 - digits)) for micro in more]
         low, middle, high = minor[_HIGH], minor[_MIDDLE], minor[_LOW]
         self._money = Projection(low_minor=min(low, middle), minor=middle, high_minor=max(high, middle))
 
-    def _spend_until(self, end_us: int, prices: Mapping[str, int], factors: Floats | None) -> float:
-        """What pay as you go pays for from now on until an instant, in 10^-6 of the currency."""
+    def _spend_until(self, end_us: int, prices: Mapping[str, int], one: Fit) -> list[float]:
+        """What pay as you go pays for from now on until an instant in each course, in 10^-6 of the currency."""
         last = int(np.searchsorted(self._grid, min(end_us, self._grid[-1])))
         costs = self._costs() if self._has_tokens() else {}
-        asked = self._tokens_asked(costs, factors)
-        share = float(self._beyond_tokens(asked)[last] / asked[last]) if asked[last] > 0 else 1.0
-        spend = 0.0
+        shares = self._shares_beyond_tokens(costs, one, last) if costs else [1.0, 1.0, 1.0]
+        factors = self._courses(one, last + 1)
+        spend = [0.0, 0.0, 0.0]
         for api, price in prices.items():
-            units = float(self._beyond_free(api, self._units(api, factors))[last])
-            # Whole units only: what is carried at the end waits.
-            spend += float(np.floor(units * (share if api in costs else 1.0))) * price
+            units = self._beyond_free(api, self._units(api, factors))[:, last].tolist()
+            for course, share in enumerate(shares):
+                # Whole units only: what is carried at the end waits.
+                spend[course] += float(np.floor(units[course] * (share if api in costs else 1.0))) * price
         return spend
+
+    def _shares_beyond_tokens(self, costs: Mapping[str, int], one: Fit, last: int) -> list[float]:
+        """Which part of what tokens are asked for until an instant they do not pay, by course."""
+        asked = self._tokens_asked(costs, self._courses(one))
+        return [
+            float(self._beyond_tokens(course)[last] / course[last]) if course[last] > 0 else 1.0 for course in asked
+        ]
 
     # --- words -------------------------------------------------------------------------------------------------------
 
@@ -390,6 +438,18 @@ class Outlooks:
     def _any(self, balance: StandingBalance) -> bool:
         """Whether anything was used lately that this balance could pay."""
         return balance.api in self._paces if balance.api else bool(self._costs())
+
+
+def outlooks_of(
+    terms: Terms, rates: Mapping[str, Rate], asked: Iterable[tuple[TeamTerms, Standing, Mapping[str, Pace]]]
+) -> list[Outlooks]:
+    """Those of many teams, in order; all their series are understood in one pass."""
+    made = [Outlooks(team, terms, standing, rates, paces) for team, standing, paces in asked]
+    wanted = [one.series() for one in made]
+    fitted = iter(fit_all([series for each in wanted for series in each.values()]))
+    for one, each in zip(made, wanted, strict=True):
+        one.look({name: next(fitted) for name in each})
+    return made
 
 
 def _crossing(grid: Floats, course: Floats, level: float) -> float:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from billing.core.alert_rules import AlertKind, AlertRules
 from billing.core.alerting import Alert
 from billing.core.instants import format_us, from_us
+from billing.core.mail_addresses import one_line
 from billing.core.reference import Reference
 from billing.steps.origin import origin
 from billing.store import log
@@ -25,16 +26,20 @@ from billing.store.home import Home
 from billing.store.mailings import MailKind, enqueue
 
 _NAMED_IN_LOG = 100
+_WORDS_MAX, _LINE_MAX = 50, 200
 _URGENCY = {kind: number for number, kind in enumerate(AlertKind)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alerted:
-    """What became of alerts at a refresh; ``mails`` were written into the outbox."""
+    """What became of alerts at a refresh; ``mails`` were written into the outbox. ``words``: those that were raised, a
+    line each, the most urgent first; of very many the first ones, and how many more.
+    """
 
     raised: int = 0
     ended: int = 0
     mails: int = 0
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +102,7 @@ def settle_alerts(
         logged = {"raised": _named(a.key for a in raised), "again": _named(again), "ended": _named(ended)}
         entry = {"by": origin(), "as_of": format_us(as_of_us), "mails": mails, **logged}
         log.append(connection, datetime.now(UTC), "alerts", entry)
-    return Alerted(raised=len(raised), ended=len(ended), mails=mails)
+    return Alerted(raised=len(raised), ended=len(ended), mails=mails, words=_words(raised, addressees.names))
 
 
 def list_alerts(home: Home, team_id: str | None = None, *, ended: bool = False) -> list[ListedAlert]:
@@ -154,6 +159,17 @@ def _write_mails(
             due=due,
         )
     return written
+
+
+def _words(raised: Sequence[Alert], names: Mapping[str, str]) -> tuple[str, ...]:
+    """As ``Alerted`` has them."""
+    ordered = sorted(raised, key=lambda one: (_URGENCY[one.kind], one.team_id, one.key))
+    lines = [
+        one_line(f"{names.get(alert.team_id) or alert.team_id}: {alert.subject}" if alert.team_id else alert.subject)
+        for alert in ordered[:_WORDS_MAX]
+    ]
+    more = [f"and {len(ordered) - _WORDS_MAX} more"] if len(ordered) > _WORDS_MAX else []
+    return (*(line if len(line) <= _LINE_MAX else line[: _LINE_MAX - 1] + "…" for line in lines), *more)
 
 
 def _payload(team_id: str, name: str, mine: Sequence[Alert]) -> dict[str, object]:

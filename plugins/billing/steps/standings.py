@@ -23,7 +23,7 @@ from billing.core.forecast import HISTORY_DAYS
 from billing.core.frames import rows
 from billing.core.instants import DAY_US, to_us
 from billing.core.model import Kind, PaymentMethod, Subscription
-from billing.core.outlook import Outlook, Outlooks, Pace
+from billing.core.outlook import Outlook, Outlooks, Pace, outlooks_of
 from billing.core.reference import Reference
 from billing.core.spans import Opening
 from billing.core.standing import (
@@ -208,12 +208,14 @@ def _told(
 ) -> Iterator[Told]:
     books = open_books(connection, view.found, view.load_no, team_ids, again=view.stale, opening=opening)
     used, facts = books.used, _facts(books)
+    asked = []
     for team_id in team_ids:
         team, closed = view.terms.teams[team_id], view.last.get(team_id)
         cycle = running_cycle(team, closed.end_us if closed else None, view.as_of_us)
         mine = facts.get(team_id, OpenFacts())
         standing = standing_of(team_id, view.terms, used, mine, cycle, view.rates, view.as_of_us)
-        outlooks = Outlooks(team, view.terms, standing, view.rates, paces.get(team_id, {}))
+        asked.append((team, standing, paces.get(team_id, {})))
+    for (team, standing, _), outlooks in zip(asked, outlooks_of(view.terms, view.rates, asked), strict=True):
         alerts = alerts_of(standing, team, view.methods, outlooks.of, rules)
         yield Told(standing=standing, team=team, outlooks=outlooks, alerts=alerts)
 
