@@ -45,7 +45,7 @@ def test_the_tasks_bring_balances_and_usage_by_day_up_to_date(tmp_path: Path) ->
     lines = done.stdout.splitlines()
     told = [json.loads(line.removeprefix("RETURNED ")) for line in lines if line.startswith("RETURNED ")]
     assert [one["refresh_usage_by_day"] for one in told] == [{"rows": 1, "forgotten": 0, "through_batch": 1}] * 2
-    assert [one["rate_open_cycles"]["rated"] for one in told] == [2, 2]
+    assert [one["tell_how_teams_stand"]["rated"] for one in told] == [2, 2]
     assert "WAITS []" in lines
     [series] = read_usage(shop.home, "t1", today, today).series
     assert series.quantities_micro == (65_000_000,)
