@@ -1,15 +1,15 @@
-"""``make bench``: how fast usage becomes charged units, and charged units become documents.
+"""``make bench``: how fast usage becomes charged units, charged units become documents, and pages are answered.
 
-python -m benchmarks [usage | documents] [options of the part]
+python -m benchmarks [usage | documents | pages] [options of the part]
 """
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import documents, usage
+from benchmarks import documents, pages, usage
 
-PARTS = {"usage": usage.main, "documents": documents.main}
+PARTS = {"usage": usage.main, "documents": documents.main, "pages": pages.main}
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--first-seed", type=int, default=0, help="the seed of the first of them")
     parser.addoption("--both-engines", action="store_true", help="every test of a step on SQLite and on PostgreSQL")
     parser.addoption("--shots", help="a folder for screenshots of the pages, by tests/browser")
+    parser.addoption("--schedules", action="store_true", help="wait for the DAGs' own schedules (a quarter of an hour)")
     parser.addoption("--machines", action="store_true", help="also a close on two Celery workers (four minutes)")
 
 

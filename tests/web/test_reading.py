@@ -6,24 +6,32 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import date
 from decimal import Decimal as D
+from random import Random
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import BigInteger, Connection, column, insert, literal, select
 
 from billing.core.errors import BillingError, NotFound, UsageError
 from billing.core.model import Kind
-from billing.core.payments import ChargeState, Money
+from billing.core.payments import ChargeState, EventKind, Money
+from billing.store.tables import CodePointText, invoices, payment_events
 from billing.web.reading.finance import finance_month
 from billing.web.reading.invoice import document, events_of_line, file_name, invoice
 from billing.web.reading.operations import operations
-from billing.web.reading.payments import InvoiceState, state_of
+from billing.web.reading.payments import (
+    InvoiceState,
+    invoice_rows,
+    money_by_invoice,
+    state_in_sql,
+    state_of,
+)
 from billing.web.reading.team import team
 from billing.web.reading.teams import Sort, TeamsPage, teams
 from billing.web.reading.usage import usage
 from billing.web.viewer import NotForYou, Viewer
 
 from .conftest import BUYER, DEVELOPER, NOBODY, OPERATOR, OTHER, member
-from .small_books import FIRST, NOTE, NOW, ODD, PDF, SECOND, Books
+from .small_books import FIRST, NOTE, NOW, NOW_US, ODD, PDF, SECOND, Books
 
 Reads = Callable[[Connection, Viewer], object]
 
@@ -179,6 +187,56 @@ def test_states_of_money(
     total: int, credited: int, sums: Money, charge: ChargeState | None, state: InvoiceState
 ) -> None:
     assert state_of(total, credited, sums, charge) is state
+
+
+def test_the_database_finds_the_same_word(books: Books) -> None:
+    """``state_in_sql`` is ``state_of``: on each engine, for every charge and amounts around all that is compared."""
+    random = Random(8)
+    charges = [None, *ChargeState]
+    cases = [
+        (total, credited, received, refunded, disputed, written_off, charges[number % len(charges)])
+        for number, (total, credited, received, refunded, disputed, written_off) in enumerate(
+            tuple(random.choice((0, 0, 1, 50, 99, 100)) for _ in range(6)) for _ in range(900)
+        )
+    ]
+    told = []
+    columns = [column(name, BigInteger) for name in ("total", "credited", "held", "disputed", "written_off")]
+    word = state_in_sql(*columns, column("charge", CodePointText))
+    with look(books) as connection:
+        for total, credited, received, refunded, disputed, written_off, charge in cases:
+            money = Money(received=received, refunded=refunded, disputed=disputed, written_off=written_off)
+            amounts = (total, credited, money.held, disputed, written_off)
+            row = select(
+                *(literal(amount, BigInteger).label(one.name) for amount, one in zip(amounts, columns, strict=True)),
+                literal(charge.value if charge else None, CodePointText).label("charge"),
+            ).subquery()
+            told.append((connection.execute(select(word).select_from(row)).scalar_one(), money))
+    assert [word for word, _ in told] == [
+        state_of(case[0], case[1], money, case[6]) for case, (_, money) in zip(cases, told, strict=True)
+    ]
+    assert {word for word, _ in told} == set(InvoiceState)
+
+
+def test_sums_of_money_are_the_same_in_the_database(books: Books) -> None:
+    """Whatever happened to an invoice: ``money_by_invoice`` adds up as ``Money.of`` does."""
+    random = Random(9)
+    with look(books) as connection:
+        events = [(random.choice((FIRST, SECOND)), random.choice(list(EventKind)), number) for number in range(40)]
+        nested = connection.begin_nested()
+        for number, kind, minor in events:
+            row = {"number": number, "kind": kind.value, "amount_minor": minor, "gateway": "bank"}
+            connection.execute(
+                insert(payment_events).values(**row, reference=f"r{minor}", at_us=NOW_US, recorded_at_us=NOW_US)
+            )
+        found = connection.execute(select(money_by_invoice(invoices.c.number != ""))).all()
+        kept = {row.number: row for row in invoice_rows(connection, select(invoices))}
+        nested.rollback()
+    for row in found:
+        shown = kept[row.number]
+        minors = [int(amount.scaleb(2)) for amount in (shown.credited, shown.collected, shown.written_off)]
+        assert [row.credited, row.held, row.written_off] == minors
+        assert (row.outstanding, row.state) == (int(shown.outstanding.scaleb(2)), shown.state)
+    assert len(found) == 2
 
 
 def test_every_state_of_a_charge_has_its_word() -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 
 from billing.core.errors import UsageError
 from billing.core.instants import day_number, from_day
 from billing.core.months import Month
-from billing.core.payments import ChargeState, EventKind, Money
+from billing.core.payments import EventKind
 from billing.store.invoices import from_minor
 from billing.store.period_locks import locked_through
 from billing.store.tables import (
-    charge_invoices,
-    charges,
     credit_notes,
     invoices,
     parked,
@@ -27,9 +24,9 @@ from billing.store.tables import (
     period_locks,
 )
 from billing.web.reading import known
-from billing.web.reading.keys import read_key, write_key
+from billing.web.reading.keys import after, read_key, write_key
 from billing.web.reading.known import instant_of
-from billing.web.reading.payments import InvoiceRow, InvoiceState, invoice_rows, state_of
+from billing.web.reading.payments import InvoiceRow, InvoiceState, invoice_rows, money_by_invoice
 from billing.web.viewer import Viewer
 
 ROWS = 100
@@ -147,8 +144,7 @@ def finance_month(
     """
     viewer.demand_operator()
     this = _month(month)
-    heads = _heads(connection, this)
-    page, next_key = _page(connection, heads, state, key, min(limit, MOST_ROWS))
+    page, next_key = _page(connection, this, state, key, min(limit, MOST_ROWS))
     through = locked_through(connection)
     zone = known.seller_time_zone(connection)
     waiting = known.count(connection, select(parked.c.team_id))
@@ -159,7 +155,7 @@ def finance_month(
         time_zone=zone,
         is_locked=through is not None and through >= day_number(this.last_day),
         locks=_locks(connection, this),
-        currencies=_currencies(connection, this, zone, heads),
+        currencies=_currencies(connection, this, zone),
         invoices=page,
         next_key=next_key,
         credit_notes=_credit_notes(connection, this),
@@ -178,124 +174,86 @@ def _month(text: str) -> Month:
     return month
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Head:
-    """What an invoice's state is derived from."""
-
-    row: Row[Any]
-    credited: int
-    money: Money
-    state: InvoiceState
-    outstanding: int
-
-    @classmethod
-    def of(cls, row: Row[Any], credited: int, money: Money, charge: str | None) -> _Head:
-        state = state_of(row.total_minor, credited, money, None if charge is None else ChargeState(charge))
-        outstanding = money.outstanding(row.total_minor, credited)
-        return cls(row=row, credited=credited, money=money, state=state, outstanding=outstanding)
-
-
-def _within(column: Any, month: Month) -> Any:
+def _within(column: ColumnElement[int], month: Month) -> ColumnElement[bool]:
     return column.between(day_number(month.first_day), day_number(month.last_day))
 
 
-def _heads(connection: Connection, month: Month) -> list[_Head]:
-    """The month's invoices in the order of their issue, with what became of their money, in a query each."""
-    mine = _within(invoices.c.issue_day, month)
-    columns = ("number", "year", "prefix", "sequence", "currency", "net_minor", "tax_minor", "total_minor")
-    rows = connection.execute(
-        select(*(invoices.c[name] for name in columns))
-        .where(mine)
-        .order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence)
-    ).all()
-    back = select(credit_notes.c.invoice_number, func.sum(credit_notes.c.total_minor)).join(
-        invoices, invoices.c.number == credit_notes.c.invoice_number
-    )
-    credited = {
-        number: int(minor)
-        for number, minor in _pairs(connection, back.where(mine).group_by(credit_notes.c.invoice_number))
-    }
-    happened = select(payment_events.c.number, payment_events.c.kind, payment_events.c.amount_minor).join(
-        invoices, invoices.c.number == payment_events.c.number
-    )
-    events: dict[str, list[tuple[EventKind, int]]] = {}
-    for number, kind, minor in connection.execute(happened.where(mine)):
-        events.setdefault(number, []).append((EventKind(kind), minor))
-    charged = (
-        select(charge_invoices.c.number, charges.c.state)
-        .join(charges, charges.c.charge_key == charge_invoices.c.charge_key)
-        .join(invoices, invoices.c.number == charge_invoices.c.number)
-    )
-    states = dict(_pairs(connection, charged.where(mine)))
-    sums = {number: Money.of(mine) for number, mine in events.items()}
-    nothing = Money()
-    return [
-        _Head.of(row, credited.get(row.number, 0), sums.get(row.number, nothing), states.get(row.number))
-        for row in rows
-    ]
-
-
-def _pairs(connection: Connection, query: Select[Any]) -> Iterable[tuple[Any, Any]]:
-    return ((row[0], row[1]) for row in connection.execute(query))
-
-
 def _page(
-    connection: Connection, heads: Sequence[_Head], state: InvoiceState | None, key: str, limit: int
+    connection: Connection, month: Month, state: InvoiceState | None, key: str, limit: int
 ) -> tuple[tuple[InvoiceRow, ...], str]:
+    """Only the invoices of a page are read whole; states are looked at by the database, and only where one is asked
+    for.
+    """
     order = f"month {state or ''}"
-    first = read_key(key, order, (int, str, int))
-    place = (invoices.c.year, invoices.c.prefix, invoices.c.sequence)
-    rows = [head.row for head in heads if state is None or head.state is state]
-    if first is not None:
-        rows = [row for row in rows if (row.year, row.prefix, row.sequence) > tuple(first)]
-    shown = rows[:limit]
-    wanted = select(invoices).where(invoices.c.number.in_([row.number for row in shown])).order_by(*place)
-    found = tuple(invoice_rows(connection, wanted)) if shown else ()
-    last = shown[-1] if len(rows) > limit else None
-    return found, write_key(order, (last.year, last.prefix, last.sequence)) if last is not None else ""
+    mine = _within(invoices.c.issue_day, month)
+    table = invoices if state is None else money_by_invoice(mine)
+    place = [table.c[name] for name in ("year", "prefix", "sequence")]
+    wanted = mine if state is None else table.c.state == state.value
+    query = select(table.c.number, *place).where(wanted, *after(place, read_key(key, order, (int, str, int))))
+    rows = connection.execute(query.order_by(*place).limit(limit + 1)).all()
+    shown = [row.number for row in rows[:limit]]
+    whole = select(invoices).where(invoices.c.number.in_(shown))
+    found = invoice_rows(connection, whole.order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence))
+    last = rows[limit - 1] if len(rows) > limit else None
+    next_key = "" if last is None else write_key(order, (last.year, last.prefix, last.sequence))
+    return tuple(found) if shown else (), next_key
 
 
-def _currencies(connection: Connection, month: Month, zone: str, heads: Sequence[_Head]) -> tuple[CurrencySums, ...]:
+def _currencies(connection: Connection, month: Month, zone: str) -> tuple[CurrencySums, ...]:
     notes = select(invoices.c.currency, func.count(), func.sum(credit_notes.c.total_minor)).join(
         invoices, invoices.c.number == credit_notes.c.invoice_number
     )
     notes = notes.where(_within(credit_notes.c.issue_day, month)).group_by(invoices.c.currency)
     given = {currency: (int(count), int(minor)) for currency, count, minor in connection.execute(notes)}
     moved = _moved(connection, month, zone)
-    by_currency: dict[str, list[_Head]] = {name: [] for name in sorted({*given, *(c for c, _ in moved)})}
-    for head in heads:
-        by_currency.setdefault(head.row.currency, []).append(head)
+    issued = known.grouped(_by_state(connection, month), "currency")
     return tuple(
-        _sums(currency, mine, given.get(currency, (0, 0)), moved) for currency, mine in sorted(by_currency.items())
+        _sums(currency, issued.get(currency, []), given.get(currency, (0, 0)), moved)
+        for currency in sorted({*issued, *given, *(currency for currency, _ in moved)})
     )
 
 
+def _by_state(connection: Connection, month: Month) -> Sequence[Row[Any]]:
+    """The month's invoices by currency and state, counted and added up."""
+    money = money_by_invoice(_within(invoices.c.issue_day, month)).c
+    left = money.outstanding
+    sums = {
+        "invoices": func.count(),
+        **{name: func.sum(money[name]) for name in ("net_minor", "tax_minor", "total_minor")},
+        **{name: func.sum(money[name]) for name in ("credited", "held", "written_off")},
+        "open": func.sum(case((left > 0, left), else_=0)),
+        "owed_to_buyers": func.sum(case((left < 0, -left), else_=0)),
+    }
+    columns = [column.label(name) for name, column in sums.items()]
+    query = select(money.currency, money.state, *columns).group_by(money.currency, money.state)
+    return connection.execute(query).all()
+
+
 def _sums(
-    currency: str, heads: Sequence[_Head], notes: tuple[int, int], moved: dict[tuple[str, str], int]
+    currency: str, by_state: Sequence[Row[Any]], notes: tuple[int, int], moved: dict[tuple[str, str], int]
 ) -> CurrencySums:
     def money(minor: int) -> Decimal:
         return from_minor(minor, currency)
 
-    left = [head.outstanding for head in heads]
-    count = Counter(head.state for head in heads)
-    totals: Counter[InvoiceState] = Counter()
-    for head in heads:
-        totals[head.state] += head.row.total_minor
+    def added(name: str) -> Decimal:
+        return money(sum(int(row._mapping[name]) for row in by_state))
+
+    found = {row.state: row for row in by_state}
     return CurrencySums(
         currency=currency,
-        invoices=len(heads),
-        net=money(sum(head.row.net_minor for head in heads)),
-        tax=money(sum(head.row.tax_minor for head in heads)),
-        total=money(sum(head.row.total_minor for head in heads)),
-        credited=money(sum(head.credited for head in heads)),
-        collected=money(sum(head.money.held for head in heads)),
-        written_off=money(sum(head.money.written_off for head in heads)),
-        open=money(sum(minor for minor in left if minor > 0)),
-        owed_to_buyers=money(-sum(minor for minor in left if minor < 0)),
+        invoices=sum(int(row.invoices) for row in by_state),
+        net=added("net_minor"),
+        tax=added("tax_minor"),
+        total=added("total_minor"),
+        credited=added("credited"),
+        collected=added("held"),
+        written_off=added("written_off"),
+        open=added("open"),
+        owed_to_buyers=added("owed_to_buyers"),
         states=tuple(
-            StateSum(state=state, invoices=count[state], total=money(totals[state]))
+            StateSum(state=state, invoices=int(row.invoices), total=money(int(row.total_minor)))
             for state in InvoiceState
-            if count[state]
+            if (row := found.get(state.value)) is not None
         ),
         credit_notes=notes[0],
         credit_notes_total=money(notes[1]),

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, select
 
 from billing.store import sources
 from billing.store.batches import Completeness, completeness, pinnable
+from billing.store.standings import read_refresh
 from billing.store.tables import usage_views
 from billing.web.reading.known import instant
 
@@ -55,6 +56,19 @@ def of_standing(connection: Connection, as_of_us: int | None, through_batch: int
         as_of=instant(as_of_us),
         through_batch=through_batch,
     )
+
+
+def of_standings(connection: Connection, as_of_us: int | None, through_batch: int | None) -> Freshness:
+    """How fresh balances are that were written as of an instant, with usage up to a batch (None where none are).
+
+    A refresh finds how every team stands and writes those that stand otherwise: what it left alone is as fresh as it.
+    """
+    if as_of_us is None or through_batch is None:
+        return of_standing(connection, None, None)
+    last = read_refresh(connection)
+    if last is not None:
+        as_of_us, through_batch = max(as_of_us, last.as_of_us), max(through_batch, last.through_batch)
+    return of_standing(connection, as_of_us, through_batch)
 
 
 def of_usage(connection: Connection) -> Freshness:

@@ -9,17 +9,19 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, Subquery, case, cast, func, literal, select
 
 from billing.core.instants import from_day
 from billing.core.payments import ChargeState, EventKind, Money
 from billing.store.invoices import from_minor
 from billing.store.tables import (
+    CodePointText,
     charge_invoices,
     charges,
     credit_notes,
     cycles,
     documents,
+    invoices,
     payment_events,
 )
 
@@ -69,6 +71,95 @@ def _settled(total_minor: int, credited_minor: int, sums: Money) -> InvoiceState
     if sums.written_off > 0:
         return InvoiceState.WRITTEN_OFF
     return InvoiceState.CREDITED if credited_minor == total_minor else InvoiceState.PAID
+
+
+def state_in_sql(
+    total: ColumnElement[int],
+    credited: ColumnElement[int],
+    held: ColumnElement[int],
+    disputed: ColumnElement[int],
+    written_off: ColumnElement[int],
+    charge: ColumnElement[Any],
+) -> ColumnElement[str]:
+    """``state_of`` where many are counted: the same word, found by the database."""
+    outstanding = total - credited - held - written_off
+    return case(
+        (outstanding < 0, _word(InvoiceState.OWED_TO_BUYER)),
+        ((outstanding == 0) & (total == 0), _word(InvoiceState.NOTHING_DUE)),
+        ((outstanding == 0) & (written_off > 0), _word(InvoiceState.WRITTEN_OFF)),
+        ((outstanding == 0) & (credited == total), _word(InvoiceState.CREDITED)),
+        (outstanding == 0, _word(InvoiceState.PAID)),
+        (disputed > 0, _word(InvoiceState.DISPUTED)),
+        (charge.in_(sorted(_OF_CHARGES)), charge),
+        (held > 0, _word(InvoiceState.PARTLY_PAID)),
+        else_=_word(InvoiceState.ISSUED),
+    )
+
+
+def _word(state: InvoiceState) -> ColumnElement[str]:
+    return literal(state.value, CodePointText)
+
+
+def money_by_invoice(which: ColumnElement[bool]) -> Subquery:
+    """A row an invoice that the condition (of ``invoices``) chooses: ``number``, where it stands in the order of issue,
+    its amounts, what became of its money in minor units, and its ``state``.
+    """
+    chosen = select(invoices.c.number).where(which)
+    moved, back = _moved_by_invoice(chosen), _credited_by_invoice(chosen)
+    held, disputed, written_off = (_or_none(moved.c[name]) for name in ("held", "disputed", "written_off"))
+    credited, total = _or_none(back.c.credited), invoices.c.total_minor
+    names = ("number", "year", "prefix", "sequence", "currency", "net_minor", "tax_minor", "total_minor")
+    return (
+        select(
+            *(invoices.c[name] for name in names),
+            credited.label("credited"),
+            held.label("held"),
+            written_off.label("written_off"),
+            (total - credited - held - written_off).label("outstanding"),
+            state_in_sql(total, credited, held, disputed, written_off, charges.c.state).label("state"),
+        )
+        .select_from(
+            invoices.outerjoin(moved, moved.c.number == invoices.c.number)
+            .outerjoin(back, back.c.number == invoices.c.number)
+            .outerjoin(charge_invoices, charge_invoices.c.number == invoices.c.number)
+            .outerjoin(charges, charges.c.charge_key == charge_invoices.c.charge_key)
+        )
+        .where(which)
+        .subquery("money")
+    )
+
+
+def _moved_by_invoice(chosen: Select[Any]) -> Subquery:
+    """``core.payments.Money`` of invoices' events, added up by the database."""
+    kind, minor = payment_events.c.kind, payment_events.c.amount_minor
+
+    def added(*signs: tuple[EventKind, int]) -> ColumnElement[int]:
+        signed = case(*((kind == which.value, sign * minor) for which, sign in signs), else_=0)
+        return cast(func.sum(signed), BigInteger)
+
+    taken_back = ((EventKind.DISPUTED, -1), (EventKind.DISPUTE_WON, 1))
+    given_back = ((EventKind.REFUNDED, -1), (EventKind.REFUND_FAILED, 1))
+    return (
+        select(
+            payment_events.c.number,
+            added((EventKind.RECEIVED, 1), *given_back, *taken_back).label("held"),
+            (-added(*taken_back)).label("disputed"),
+            added((EventKind.WRITTEN_OFF, 1)).label("written_off"),
+        )
+        .where(payment_events.c.number.in_(chosen))
+        .group_by(payment_events.c.number)
+        .subquery("moved")
+    )
+
+
+def _credited_by_invoice(chosen: Select[Any]) -> Subquery:
+    number = credit_notes.c.invoice_number
+    credited = cast(func.sum(credit_notes.c.total_minor), BigInteger).label("credited")
+    return select(number.label("number"), credited).where(number.in_(chosen)).group_by(number).subquery("back")
+
+
+def _or_none(column: ColumnElement[Any]) -> ColumnElement[int]:
+    return func.coalesce(column, literal(0, BigInteger), type_=BigInteger())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,7 @@ from billing.store.tables import (
     standings,
 )
 from billing.web.reading import known
-from billing.web.reading.freshness import Freshness, of_standing
+from billing.web.reading.freshness import Freshness, of_standings
 from billing.web.reading.known import instant, instant_of, money, quantity
 from billing.web.reading.payments import InvoiceRow, invoice_rows
 from billing.web.viewer import Viewer
@@ -270,7 +270,7 @@ def team(connection: Connection, viewer: Viewer, team_id: str, *, at: datetime) 
         parked=_parked(connection, team_id),
         hub=hub,
         members=_members(connection, team_id),
-        freshness=of_standing(
+        freshness=of_standings(
             connection, standing.as_of_us if standing else None, standing.through_batch if standing else None
         ),
     )

@@ -15,7 +15,7 @@ from sqlalchemy import select as sql_select
 
 from billing.store.folding import folded
 from billing.store.tables import CodePointText, alerts, parked, reference_history, standings
-from billing.web.reading.freshness import Freshness, of_standing
+from billing.web.reading.freshness import Freshness, of_standings
 from billing.web.reading.keys import LAST, after, read_key, write_key
 from billing.web.reading.known import instant, is_known, money, quantity
 from billing.web.viewer import Viewer
@@ -87,18 +87,27 @@ def teams(
     order, kinds = _order(connection, viewer, sort)
     columns = [column.label(f"key_{place}") for place, column in enumerate(order)]
     first, limit = read_key(key, sort.value, kinds), min(limit, MOST_ROWS)
-    page = _sought(connection, viewer, search, _joined(sort, search), *columns).where(*after(order, first))
-    rows = connection.execute(page.order_by(*order).limit(limit + 1)).all()
-    count = _sought(connection, viewer, search, _joined(None, search), func.count())
-    shown, more = rows[:limit], len(rows) > limit
+    # Found and counted in one look: to look for a text in every team is what a search costs.
+    total = func.count().over().label("total")
+    found = _sought(connection, viewer, search, _joined(sort, search), *columns, total).subquery()
+    place = [found.c[column.name] for column in columns]
+    page = sql_select(*place, found.c.total).where(*after(place, first))
+    rows = connection.execute(page.order_by(*place).limit(limit + 1)).all()
+    shown, more = [tuple(row[:-1]) for row in rows[:limit]], len(rows) > limit
     return TeamsPage(
         teams=_rows(connection, viewer, [row[-1] for row in shown]),
-        total=int(connection.execute(count).scalar_one()),
+        total=int(rows[0].total) if rows else _count(connection, viewer, search),
         search=search,
         sort=sort,
         next_key=write_key(sort.value, list(shown[-1])) if more else "",
         freshness=_freshness(connection),
     )
+
+
+def _count(connection: Connection, viewer: Viewer, search: str) -> int:
+    """How many teams are found, where a page has none of them."""
+    count = _sought(connection, viewer, search, _joined(None, search), func.count())
+    return int(connection.execute(count).scalar_one())
 
 
 _TEAM = reference_history["teams"].c
@@ -218,7 +227,7 @@ def _row(row: Row[Any], told: int, viewer: Viewer) -> TeamRow:
 
 
 def _freshness(connection: Connection) -> Freshness:
-    """Figures of a list are as old as the oldest of them."""
+    """Figures of a list are as old as the oldest of them, or as the last refresh of all."""
     columns = (func.min(standings.c.as_of_us), func.min(standings.c.through_batch))
     as_of_us, through_batch = connection.execute(sql_select(*columns)).one()
-    return of_standing(connection, as_of_us, through_batch)
+    return of_standings(connection, as_of_us, through_batch)
