@@ -5,8 +5,8 @@
 ``pages_home.py`` makes the home (SQLite; some minutes; ``--home`` keeps it for the next time). Every page and every
 JSON is then asked for over loopback from one process of uvicorn, warm, by one client and by four at once, each time of
 another team or invoice where there are many. The table has the median and the 95th percentile in ms, medians of the
-rounds. Airflow's own log-in before the pages is not in it. The refresh is measured after seven thousand events of ten
-minutes, in a process of its own.
+rounds, and the server's CPU a page, which says most where others use the machine. Airflow's own log-in before the pages
+is not in it. The refresh is measured after seven thousand events of ten minutes, in a process of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from statistics import median, quantiles
 from urllib.parse import urlencode
 
 import httpx
+import psutil
 from sqlalchemy import select
 
 from benchmarks.measuring import ROOT, run
@@ -67,28 +68,30 @@ def main() -> None:
 def _measure(home: Path, teams: int, requests: int, rounds: int, only: str) -> None:
     pages = [page for page in addresses(home, teams) if only in page[0]]
     print(f"{teams:,} teams, {requests} requests a page, client and round, medians of {rounds}; wanted: {WANTED_MS} ms")
-    print(f"{'':44} {'KB':>6} {'median':>8} {'95 %':>8} {'four: 95 %':>11}")
-    with _served(home) as url, httpx.Client(base_url=url, trust_env=False, timeout=120) as client:
+    print(f"{'':44} {'KB':>6} {'CPU':>7} {'median':>8} {'95 %':>8} {'four: 95 %':>11}")
+    with _served(home) as (url, server), httpx.Client(base_url=url, trust_env=False, timeout=120) as client:
         for name, of in pages:
             numbers = count(1)
             size = max(len(_get(client, of(next(numbers)))[1]) for _ in range(_WARM))
-            alone, together = [], []
+            alone, together, cpu_ms = [], [], []
             for _ in range(rounds):
+                began = _cpu_s(server)
                 alone.append(_times(client, [of(next(numbers)) for _ in range(requests)]))
+                cpu_ms.append((_cpu_s(server) - began) * 1000 / requests)
                 with ThreadPoolExecutor(_CLIENTS) as pool:
                     parts = [[of(next(numbers)) for _ in range(requests)] for _ in range(_CLIENTS)]
                     together.append(
                         [ms for mine in pool.map(lambda part: _times_alone(url, part), parts) for ms in mine]
                     )
             figures = (
+                median(cpu_ms),
                 median(median(one) for one in alone),
                 median(_p95(one) for one in alone),
                 median(_p95(one) for one in together),
             )
-            over = "  over" if figures[1] > WANTED_MS else ""
-            print(
-                f"{name:44} {size / 1024:6.0f} {figures[0]:8.1f} {figures[1]:8.1f} {figures[2]:11.1f}{over}", flush=True
-            )
+            over = "  over" if figures[2] > WANTED_MS else ""
+            row = "{:7.1f} {:8.1f} {:8.1f} {:11.1f}".format(*figures)
+            print(f"{name:44} {size / 1024:6.0f} {row}{over}", flush=True)
 
 
 def addresses(home: Path, teams: int) -> list[tuple[str, Callable[[int], str]]]:
@@ -146,7 +149,7 @@ def _sought(n: int) -> str:
 
 
 @contextmanager
-def _served(home: Path) -> Iterator[str]:
+def _served(home: Path) -> Iterator[tuple[str, psutil.Process]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -163,10 +166,15 @@ def _served(home: Path) -> Iterator[str]:
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(server, url)
-        yield url
+        yield url, psutil.Process(server.pid)
     finally:
         server.terminate()
         server.wait(30)
+
+
+def _cpu_s(server: psutil.Process) -> float:
+    times = server.cpu_times()
+    return times.user + times.system
 
 
 def _wait(server: subprocess.Popen[bytes], url: str) -> None:

@@ -2,7 +2,7 @@
 
 By the DAGs' own timetables for an event that arrives at any second, and under a real scheduler: the two runs are
 triggered, and the page is asked over HTTP. ``--schedules`` waits instead until the scheduler has run both by itself,
-which takes up to a quarter of an hour.
+which takes up to a quarter of an hour (with ``-o faulthandler_timeout=0``, and ``-n 0 -s`` to read how long it took).
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def test_an_event_is_ingested_refreshed_and_on_the_page(
     used = shown(airflow, "api/v1/usage", team_id="t1").json()
     assert [(one["api"], one["total"]) for one in used["totals"]] == [("render", "65.5")]
     for freshness in (page["freshness"], used["freshness"]):
-        assert (freshness["through_batch"], freshness["batch"]) == (1, 1)
+        assert freshness["through_batch"] == freshness["batch"] >= 1
         assert datetime.fromisoformat(freshness["as_of"]) >= arrived
     text = shown(airflow, "team", team_id="t1").text
     assert "<strong>65.5</strong> minutes used in this cycle" in text

@@ -44,7 +44,7 @@ from billing.web.api import _now
 from billing.web.app import app
 from billing.web.clock import now
 from billing.web.pages.wording import money, number
-from tests.steps.small_world import USAGE_HEADER, Shop
+from tests.steps.small_world import BOUGHT, USAGE_HEADER, Shop
 
 from .conftest import OPERATOR
 
@@ -467,11 +467,17 @@ def compare_invoices(world: World, rows: list[Any]) -> None:
 
 
 def test_figures_of_the_small_world(database_url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On both engines; tokens, a free balance, seats, pay as you go, and usage without a unit size of its own."""
+    """On both engines; tokens, a free balance that refreshes, grants that begin and end, seats, pay as you go."""
     home = Home.at(tmp_path / "home", database_url)
     home.create()
     shop = Shop(home=home, folder=tmp_path / "files")
-    shop.load()
+    shop.load(
+        token_grants=[
+            f"g2,flex2,10,{BOUGHT},2026-09-20T00:00:00Z",
+            "g3,flex2,6,2026-10-01T00:00:00Z,2027-07-01T00:00:00Z",
+        ],
+        capacity_grants=[f"s1,seats1,seats,5,{BOUGHT},2026-11-01T00:00:00Z"],
+    )
     shop.ingest(
         "e1,2026-07-05T00:00:00Z,a1,render,35.5,,",
         "e2,2026-07-06T00:00:00Z,a1,render,30,,",
