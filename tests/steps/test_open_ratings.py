@@ -8,6 +8,7 @@ from sqlalchemy import select
 from billing.steps import open_ratings
 from billing.steps.close import issue, open_close, rate_shards
 from billing.steps.open_ratings import refresh_open
+from billing.steps.reference_touched import teams_rated_otherwise, teams_standing_otherwise
 from billing.store.shards import SHARDS
 from billing.store.tables import open_carry, open_draws
 
@@ -106,13 +107,59 @@ def test_late_usage_is_new_usage(shop: Shop) -> None:
     assert shop.balances("08-04")["g2"] == "5", "65 and 40 are five units, three of them charged in July"
 
 
-def test_new_reference_data_has_everything_rated_again(shop: Shop, rated_again: list[list[str]]) -> None:
+def test_new_reference_data_of_a_team_has_that_team_rated_again(shop: Shop, rated_again: list[list[str]]) -> None:
     opened(shop)
     refresh_open(shop.home)
     shop.load(token_grants=[f"g2,flex2,30,{BOUGHT},2027-07-01T00:00:00Z"])
     assert shop.balances("07-20")["g2"] == "27"
-    assert refresh_open(shop.home).rated == 2
-    assert rated_again[1:] == [["t1", "t2"], ["t1", "t2"]]
+    assert refresh_open(shop.home).rated == 1
+    assert rated_again[1:] == [["t2"], ["t2"]]
+    assert refresh_open(shop.home).rated == 0
+
+
+PAID_BY = [row.replace("EUR,", "EUR,pm2") if row.startswith("payg2") else row for row in REFERENCE["subscriptions"]]
+MOVED = [row.replace(",t1,", ",t2,") if row.startswith("seats1") else row for row in REFERENCE["subscriptions"]]
+METHOD = "pm2,c2,stripe,tok_2,visa,4242,2028-11"
+TOUCHED: dict[str, tuple[dict[str, list[str]], set[str] | None, set[str] | None]] = {
+    "nothing": ({}, set(), set()),
+    "a name": ({"teams": ["t1,c1,Team 1", "t2,c2,Team Two"]}, set(), set()),
+    "an app more": ({"apps": [*REFERENCE["apps"], "a3,App"]}, set(), set()),
+    "a tax rate": ({"tax_rates": [*REFERENCE["tax_rates"], "IT,2000-01-01,22"]}, set(), set()),
+    "an allowance": ({"free_allowances": ["free1,render,2"]}, {"t1"}, {"t1"}),
+    "seats": ({"capacity_grants": [f"s1,seats1,seats,6,{BOUGHT},2027-07-01T00:00:00Z"]}, {"t1"}, {"t1"}),
+    "moved": ({"subscriptions": MOVED}, {"t1", "t2"}, {"t1", "t2"}),
+    "bought, of nobody": ({"subscriptions": [*REFERENCE["subscriptions"], f"n,,flex,{BOUGHT},UTC,,,"]}, set(), set()),
+    "a price": ({"unit_prices": [f"render,EUR,{BOUGHT},1.25", REFERENCE["unit_prices"][1]]}, None, None),
+    "a rate": ({"unit_rates": [f"render,{BOUGHT},10,1", REFERENCE["unit_rates"][1]]}, None, None),
+    "an api": ({"apis": [*REFERENCE["apis"], "new,,call,unrated"]}, None, None),
+    "the first method": ({"payment_methods": [METHOD]}, set(), None),
+}
+
+
+@pytest.mark.parametrize("what", TOUCHED)
+def test_what_a_load_touches(shop: Shop, what: str) -> None:
+    """Rules 4.1, 5.1: rates, prices and APIs are everybody's; what is bought is a team's; names and taxes are of no
+    rating. A payment method is of how its payer stands.
+    """
+    shop.load()
+    changed, rated, standing = TOUCHED[what]
+    shop.load(allow_removals=True, **changed)
+    with shop.home.database.read() as connection:
+        assert (teams_rated_otherwise(connection, 1, 2), teams_standing_otherwise(connection, 1, 2)) == (
+            rated,
+            standing,
+        )
+        assert teams_rated_otherwise(connection, 2, 2) == frozenset()
+        assert teams_rated_otherwise(connection, 0, 2) is None is teams_rated_otherwise(connection, 2, 1)
+
+
+def test_a_method_that_changes_is_of_its_payer(shop: Shop) -> None:
+    shop.load(subscriptions=PAID_BY, payment_methods=[METHOD, METHOD.replace("pm2", "pm3")])
+    methods = [METHOD.replace("2028", "2029"), METHOD.replace("pm2", "pm3")]
+    shop.load(subscriptions=PAID_BY, payment_methods=methods)
+    with shop.home.database.read() as connection:
+        assert teams_rated_otherwise(connection, 1, 2) == frozenset()
+        assert teams_standing_otherwise(connection, 1, 2) == {"t2"}
 
 
 def test_what_is_kept_are_draws_and_the_carry_over(shop: Shop) -> None:

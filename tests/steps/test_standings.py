@@ -268,7 +268,7 @@ def test_a_team_that_is_no_more_is_taken_out(shop: Shop) -> None:
         assert standing_teams(connection) == {"t1"}
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(3))
 def test_kept_step_by_step_is_as_found_at_once(shop: Shop, seed: int) -> None:
     """Any history of usage, late usage, corrections, loads, closes and time: what is kept is what a look at everything
     finds, and what open cycles hold is a rating from scratch."""
@@ -290,6 +290,16 @@ def _open(home: Home) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
         frames = (read_draws(connection, {"t1", "t2"}), read_carry(connection, {"t1", "t2"}))
     draws, carry = (sorted((tuple(row) for row in frame.itertuples(index=False)), key=repr) for frame in frames)
     return draws, carry
+
+
+_LOADS: tuple[dict[str, list[str]], ...] = (
+    {},
+    {"free_allowances": ["free1,render,2"]},
+    {"unit_prices": [row.replace("1.15", "1.35") for row in REFERENCE["unit_prices"]]},
+    {"payment_methods": ["pm1,c1,stripe,tok_1,visa,4242,2028-11"]},
+    {"teams": ["t1,c1,Team 1", "t2,c2,Team 2"]},
+)
+"""What a load may change besides: of one team, of everybody, of nobody's balances."""
 
 
 def _history(shop: Shop, pick: random.Random) -> Iterator[datetime]:
@@ -315,7 +325,7 @@ def _history(shop: Shop, pick: random.Random) -> Iterator[datetime]:
         shop.ingest(*lines, now=f"{at:%Y-%m-%dT%H:%M:%SZ}")
         if pick.random() < 0.3:
             grants = [*grants, f"g-{number},flex2,3,{at:%Y-%m-%dT%H:%M:%SZ},2026-12-01T00:00:00Z"]
-            shop.load(token_grants=grants)
+            shop.load(allow_removals=True, token_grants=grants, **pick.choice(_LOADS))
         if pick.random() < 0.4:
             shop.close(f"{at:%Y-%m-%dT%H:%M:%SZ}")
         yield at

@@ -1,7 +1,7 @@
 """Open cycles rated provisionally, and kept, so that balances are told without rating everything again.
 
-A team is rated again only where it has new usage, was closed, or reference data changed: without new usage the passing
-of time draws nothing.
+A team is rated again only where it has new usage, was closed, or reference data changed that concern it: without new
+usage the passing of time draws nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from billing.core.terms import Terms
 from billing.steps.collector import collector_paused
 from billing.steps.open_cycles import OpenUsage, in_cycles, open_usage, opening_of
 from billing.steps.reference import reference_at
+from billing.steps.reference_touched import teams_rated_otherwise
 from billing.steps.telemetry import say
 from billing.store.batches import COMMITTED, committed
 from billing.store.home import Home
@@ -95,7 +96,7 @@ def stale_teams(connection: Connection, found: OpenUsage, load_no: int) -> set[s
     """The teams with open cycles that the last refresh has not rated as they stand before the instant."""
     kept = read_rating(connection)
     usable = kept if kept and kept.until_us <= found.until_us else None
-    return {plan.team_id for plan in _stale(found, usable, load_no)}
+    return {plan.team_id for plan in _stale(connection, found, usable, load_no)}
 
 
 @collector_paused()
@@ -111,7 +112,7 @@ def refresh_open(home: Home, *, from_scratch: bool = False) -> Refreshed:
             if found is None:
                 return Refreshed(rated=0, teams=0, through_batch=through)
             kept = read_rating(connection)
-            stale = _stale(found, None if from_scratch else kept, load_no)
+            stale = _stale(connection, found, None if from_scratch else kept, load_no)
             opening = opening_of(connection, found, {plan.team_id for plan in stale})
             rated = rate_by_sums(found.terms, in_cycles(found, stale), found.usage, opening)
         known = {plan.team_id for plan in found.plans}
@@ -128,12 +129,13 @@ def refresh_open(home: Home, *, from_scratch: bool = False) -> Refreshed:
     return Refreshed(rated=len(stale), teams=len(found.plans), through_batch=through)
 
 
-def _stale(found: OpenUsage, kept: OpenRating | None, load_no: int) -> Sequence[TeamPlan]:
+def _stale(connection: Connection, found: OpenUsage, kept: OpenRating | None, load_no: int) -> Sequence[TeamPlan]:
     """The plans that were not rated as they stand."""
-    if kept is None or kept.load_no != load_no:
+    touched = None if kept is None else teams_rated_otherwise(connection, kept.load_no, load_no)
+    if kept is None or touched is None:
         return found.plans
-    used = found.usage.teams_since(kept.through_batch)
-    return [plan for plan in found.plans if plan.team_id in used or not kept.holds(plan)]
+    again = touched | found.usage.teams_since(kept.through_batch)
+    return [plan for plan in found.plans if plan.team_id in again or not kept.holds(plan)]
 
 
 def _joined(kept: pd.DataFrame, rated: pd.DataFrame) -> pd.DataFrame:

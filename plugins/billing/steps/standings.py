@@ -1,6 +1,7 @@
 """How teams stand, found and kept: balances, the running cycle, forecasts, alerts (rules 8.1, 5.5, 5.6).
 
-A team is looked at again where it was rated again, where the passing of time changes something, and once a day, at a
+A team is looked at again where it was rated again, where a load changed something of it or of everybody, where the
+passing of time changes something, and once a day, at a
 time of its own, when its forecast is made anew. What is kept is written only where it differs. The
 teams are written part by part; alerts with their mails and how fresh it all is come last, in one transaction: a run
 that is killed before is made up by the next one, which looks at the same teams.
@@ -44,6 +45,7 @@ from billing.steps.collector import collector_paused
 from billing.steps.open_cycles import OpenUsage, open_usage, opening_of
 from billing.steps.open_ratings import OpenBooks, open_books, stale_teams
 from billing.steps.reference import reference_at
+from billing.steps.reference_touched import teams_standing_otherwise
 from billing.steps.telemetry import say
 from billing.store.batches import committed
 from billing.store.daily_usage import usage_by_day
@@ -184,10 +186,13 @@ def _to_look_at(
     """The teams that may stand otherwise than is kept, in order, and those that are no more."""
     kept, now = standing_teams(connection), view.terms.teams.keys()
     gone = frozenset(kept - now)
-    if before is None or before.load_no != view.load_no or view.as_of_us < before.as_of_us:
+    if before is None or view.as_of_us < before.as_of_us:
+        return sorted(now), gone
+    touched = teams_standing_otherwise(connection, before.load_no, view.load_no)
+    if touched is None:
         return sorted(now), gone
     changed = rated_since(connection, before.rating_no) | set(view.stale) | changing_by(connection, view.as_of_us)
-    return sorted(((now - kept) | changed) & now), gone
+    return sorted(((now - kept) | changed | touched) & now), gone
 
 
 def _parts(connection: Connection, view: _View, team_ids: Sequence[str], rules: AlertRules) -> Iterator[list[Told]]:

@@ -5,12 +5,12 @@ A row is never edited: a changed row stops being known at the load that changed 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
 import pandas as pd
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
 from billing.core.reference import TABLES, ColumnKind, Reference, Table, empty_frame
 from billing.store.database import insert_rows
@@ -48,6 +48,32 @@ def read_numbered(connection: Connection, load_no: int) -> dict[str, pd.DataFram
 def without_numbers(numbered: Mapping[str, pd.DataFrame]) -> Reference:
     """A reference of what ``read_numbered`` gave."""
     return {name: frame.drop(columns="row_no") for name, frame in numbered.items()}
+
+
+def touched_values(connection: Connection, name: str, column: str, since: int, through: int) -> set[str]:
+    """What rows of a table have in a column that began or stopped being known after load ``since`` and by ``through``:
+    one that was edited counts with what it said before and after.
+    """
+    table = reference_history[name]
+    begun = and_(table.c.known_from > since, table.c.known_from <= through)
+    ended = and_(table.c.known_to > since, table.c.known_to <= through)
+    return set(connection.execute(select(table.c[column]).where(or_(begun, ended)).distinct()).scalars())
+
+
+def known_any(connection: Connection, name: str, load_no: int) -> bool:
+    """Whether a table had any row at a load."""
+    table = reference_history[name]
+    known = and_(table.c.known_from <= load_no, table.c.known_to > load_no)
+    return connection.execute(select(table.c.row_no).where(known).limit(1)).first() is not None
+
+
+def subscribed_teams(connection: Connection, column: str, values: Collection[str]) -> set[str]:
+    """The teams that ever had a subscription with any of these values in a column; blank for those of nobody."""
+    table, named, found = reference_history["subscriptions"], sorted(values), set[str]()
+    for low in range(0, len(named), 500):
+        some = table.c[column].in_(named[low : low + 500])
+        found |= set(connection.execute(select(table.c.team_id).where(some).distinct()).scalars())
+    return found
 
 
 def changes(numbered: Mapping[str, pd.DataFrame], new: Mapping[str, pd.DataFrame]) -> dict[str, TableChange]:
