@@ -1,9 +1,8 @@
 """How teams stand, found and kept: balances, the running cycle, forecasts, alerts (rules 8.1, 5.5, 5.6).
 
 A team is looked at again where it was rated again, where a load changed something of it or of everybody, where the
-passing of time changes something, and once a day, at a
-time of its own, when its forecast is made anew. What is kept is written only where it differs. The
-teams are written part by part; alerts with their mails and how fresh it all is come last, in one transaction: a run
+passing of time changes something, and once a day, at a time of its own, when its forecast is made anew. What is kept
+is written only where it differs. The teams are written part by part; alerts with their mails and how fresh it all is come last, in one transaction: a run
 that is killed before is made up by the next one, which looks at the same teams.
 """
 
