@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from billing.steps.render import render, unrendered
 from billing.steps.replacement import replace_file
 from billing.steps.replay import replay
 from billing.steps.upkeep import upkeep
+from billing.store import database as database_module
 from billing.store.database import Database
 from billing.store.tables import cycles, invoices
 
@@ -153,9 +155,16 @@ _SINCE_0005 = (
     *("ref_team_members", "usage_months", "usage_views", "alerts", "paces"),
     *("standings", "standing_refreshes", "standing_balances", "standing_apis"),
     *("open_carry", "open_draws", "open_teams", "open_ratings"),
+    *("rejections", "approvals"),
+)
+_INDEXES = re.findall(
+    r"create_index\(op\.f\('(\w+)'\), '(\w+)'",
+    (Path(database_module.__file__).parent / "migrations" / "versions" / "0008_standings.py").read_text("utf-8"),
 )
 _BEFORE_0005 = (
+    *(f"drop index {name}" for name, table in _INDEXES if table not in _SINCE_0005),
     *(f"drop table {name}" for name in _SINCE_0005),
+    *(f"alter table closes drop column {name}" for name in ("approval", "approved_at_us")),
     "update alembic_version set version_num = '0004'",
 )
 

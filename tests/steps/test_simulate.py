@@ -46,7 +46,7 @@ def test_a_scenario_is_run_and_its_outputs_are_written(scenario: Path, home: Hom
     assert simulate(home, scenario, out) is False
     home.close()
     names = {"cycles", "carry", "charges", "invoices", "invoice_lines", "rejected", "parked", "now"}
-    names |= {"credit_notes", "credit_note_lines"}
+    names |= {"credit_notes", "credit_note_lines", "payments", "payment_events"}
     assert {path.name for path in out.iterdir()} == {f"{name}.csv" for name in names}
     assert len(rows_of(out / "invoices.csv")) == 1
     assert rows_of(out / "rejected.csv") == [("usage/july.csv", "3", "bad_occurred_at")]

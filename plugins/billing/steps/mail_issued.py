@@ -16,7 +16,7 @@ from billing.steps.render import read_issued, unrendered
 from billing.steps.run_summary import SUMMARY, has_page, in_words, run_summary
 from billing.store.documents import PDF, own_document
 from billing.store.home import Home
-from billing.store.ledger import ISSUED
+from billing.store.ledger import ISSUED, read_close
 from billing.store.mailings import MailKind, enqueue
 from billing.store.tables import closes, credit_notes, cycles, documents, invoices, mailings
 
@@ -59,10 +59,13 @@ def mail_issued(
 
 
 def undocumented(home: Home, close_no: int) -> list[str]:
-    """What has no document yet once a close is through: numbers of everything that was issued, and its own summary."""
+    """What has no document yet once a close is through: numbers of everything that was issued, and its own summary,
+    which a close that is not issued (it waits for approval) has none of.
+    """
     with home.database.read() as connection:
-        summarised = _summarised(connection, close_no)
-    return unrendered(home) + ([f"close-{close_no}"] if not summarised and has_page(home, close_no) else [])
+        issued = read_close(connection, close_no).state == ISSUED
+        lacks_summary = issued and not _summarised(connection, close_no)
+    return unrendered(home) + ([f"close-{close_no}"] if lacks_summary and has_page(home, close_no) else [])
 
 
 def _without_document(connection: Connection, since_us: int, *, summaries: bool) -> tuple[str, ...]:

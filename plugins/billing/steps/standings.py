@@ -2,8 +2,8 @@
 
 A team is looked at again where it was rated again, where a load changed something of it or of everybody, where the
 passing of time changes something, and once a day, at a time of its own, when its forecast is made anew. What is kept
-is written only where it differs. The teams are written part by part; alerts with their mails and how fresh it all is come last, in one transaction: a run
-that is killed before is made up by the next one, which looks at the same teams.
+is written only where it differs. The teams are written part by part; alerts with their mails and how fresh it all is
+come last, in one transaction: a run that is killed before is made up by the next one, which looks at the same teams.
 """
 
 from __future__ import annotations
