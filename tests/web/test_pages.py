@@ -83,7 +83,7 @@ def test_a_team_shows_what_the_read_model_has(books: Books, client_of: Clients) 
 def test_an_invoice_says_why_it_has_its_amount(books: Books, client_of: Clients) -> None:
     """Rules 4.4, 6.1, 6.2: opening + usage = units x size + closing; units x price; tax once."""
     with books.home.database.read() as connection:
-        model = invoice(connection, OPERATOR, FIRST)
+        model = invoice(connection, OPERATOR, FIRST, at=NOW)
     said = text_of(read(client_of, BUYER, "/invoice", number=FIRST))
     (line,) = model.lines
     [one] = [each for each in model.units if each.api == line.api]

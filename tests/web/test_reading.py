@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal as D
 from random import Random
 
 import pytest
 from sqlalchemy import BigInteger, Connection, column, insert, literal, select
 
+from billing.core.collecting import InvoiceState, Standing
 from billing.core.errors import BillingError, NotFound, UsageError
+from billing.core.instants import day_number
 from billing.core.model import Kind
 from billing.core.payments import ChargeState, EventKind, Money
 from billing.store.tables import CodePointText, invoices, payment_events
 from billing.web.reading.finance import finance_month
 from billing.web.reading.invoice import document, events_of_line, file_name, invoice
 from billing.web.reading.operations import operations
-from billing.web.reading.payments import (
-    InvoiceState,
-    invoice_rows,
-    money_by_invoice,
-    state_in_sql,
-    state_of,
-)
+from billing.web.reading.payments import invoice_rows, money_by_invoice, state_in_sql, today
 from billing.web.reading.team import team
 from billing.web.reading.teams import Sort, TeamsPage, teams
 from billing.web.reading.usage import usage
@@ -34,6 +30,14 @@ from .conftest import BUYER, DEVELOPER, NOBODY, OPERATOR, OTHER, member
 from .small_books import FIRST, NOTE, NOW, NOW_US, ODD, PDF, SECOND, Books
 
 Reads = Callable[[Connection, Viewer], object]
+
+
+DUE = date(2026, 9, 1)
+MONEY = ("received", "refunded", "disputed", "lost", "written_off")
+
+
+def standing(total: int, credited: int, money: Money, charge: ChargeState | None) -> Standing:
+    return Standing(total_minor=total, credited_minor=credited, money=money, charge=charge, due=DUE)
 
 
 def names(page: TeamsPage) -> list[str]:
@@ -169,15 +173,15 @@ def test_an_invoice_s_state_is_what_its_money_came_to(books: Books) -> None:
     ("total", "credited", "sums", "charge", "state"),
     [
         (0, 0, Money(), None, InvoiceState.NOTHING_DUE),
-        (100, 0, Money(), None, InvoiceState.ISSUED),
+        (100, 0, Money(), None, InvoiceState.OPEN),
         (100, 0, Money(), ChargeState.PROCESSING, InvoiceState.PROCESSING),
-        (100, 0, Money(), ChargeState.PAID, InvoiceState.ISSUED),
+        (100, 0, Money(), ChargeState.PAID, InvoiceState.OPEN),
         (100, 0, Money(received=40), ChargeState.CANCELLED, InvoiceState.PARTLY_PAID),
         (100, 0, Money(received=100), ChargeState.PAID, InvoiceState.PAID),
         (100, 40, Money(received=60), None, InvoiceState.PAID),
         (100, 100, Money(), ChargeState.OPEN, InvoiceState.CREDITED),
         (100, 100, Money(received=100, refunded=100), ChargeState.PAID, InvoiceState.CREDITED),
-        (100, 100, Money(received=100), ChargeState.PAID, InvoiceState.OWED_TO_BUYER),
+        (100, 100, Money(received=100), ChargeState.PAID, InvoiceState.OVERPAID),
         (100, 0, Money(received=100, disputed=100), ChargeState.PAID, InvoiceState.DISPUTED),
         (100, 0, Money(written_off=100), ChargeState.UNCOLLECTED, InvoiceState.WRITTEN_OFF),
         (100, 0, Money(), ChargeState.UNCOLLECTED, InvoiceState.UNCOLLECTED),
@@ -186,35 +190,43 @@ def test_an_invoice_s_state_is_what_its_money_came_to(books: Books) -> None:
 def test_states_of_money(
     total: int, credited: int, sums: Money, charge: ChargeState | None, state: InvoiceState
 ) -> None:
-    assert state_of(total, credited, sums, charge) is state
+    """One word for the pages and for ``billing payments``: ``Standing.state``."""
+    assert standing(total, credited, sums, charge).state(DUE) is state
 
 
 def test_the_database_finds_the_same_word(books: Books) -> None:
-    """``state_in_sql`` is ``state_of``: on each engine, for every charge and amounts around all that is compared."""
+    """``state_in_sql`` is ``Standing.state``: on each engine, for every charge and amounts around all that is compared,
+    before and after the day on which it is due.
+    """
     random = Random(8)
     charges = [None, *ChargeState]
     cases = [
-        (total, credited, received, refunded, disputed, written_off, charges[number % len(charges)])
-        for number, (total, credited, received, refunded, disputed, written_off) in enumerate(
-            tuple(random.choice((0, 0, 1, 50, 99, 100)) for _ in range(6)) for _ in range(900)
+        (total, credited, Money(**dict(zip(MONEY, amounts, strict=True))), charges[number % len(charges)], late)
+        for number, (total, credited, *amounts) in enumerate(
+            tuple(random.choice((0, 0, 0, 0, 1, 50, 99, 100)) for _ in range(2 + len(MONEY))) for _ in range(1800)
         )
+        for late in (False, True)
     ]
+    names = ("total", "credited", "held", "disputed", "lost", "written_off", "due")
+    columns = {name: column(name, BigInteger) for name in names} | {"charge": column("charge", CodePointText)}
+    word = state_in_sql(columns, DUE)
     told = []
-    columns = [column(name, BigInteger) for name in ("total", "credited", "held", "disputed", "written_off")]
-    word = state_in_sql(*columns, column("charge", CodePointText))
     with look(books) as connection:
-        for total, credited, received, refunded, disputed, written_off, charge in cases:
-            money = Money(received=received, refunded=refunded, disputed=disputed, written_off=written_off)
-            amounts = (total, credited, money.held, disputed, written_off)
+        for total, credited, money, charge, late in cases:
+            amounts = (total, credited, money.held, money.disputed, money.lost, money.written_off)
             row = select(
-                *(literal(amount, BigInteger).label(one.name) for amount, one in zip(amounts, columns, strict=True)),
+                *(
+                    literal(value, BigInteger).label(name)
+                    for name, value in zip(names, (*amounts, day_number(DUE) - late), strict=True)
+                ),
                 literal(charge.value if charge else None, CodePointText).label("charge"),
             ).subquery()
-            told.append((connection.execute(select(word).select_from(row)).scalar_one(), money))
-    assert [word for word, _ in told] == [
-        state_of(case[0], case[1], money, case[6]) for case, (_, money) in zip(cases, told, strict=True)
+            told.append(connection.execute(select(word).select_from(row)).scalar_one())
+    assert told == [
+        standing(total, credited, money, charge).state(DUE + timedelta(days=late))
+        for total, credited, money, charge, late in cases
     ]
-    assert {word for word, _ in told} == set(InvoiceState)
+    assert set(told) == set(InvoiceState)
 
 
 def test_sums_of_money_are_the_same_in_the_database(books: Books) -> None:
@@ -228,8 +240,8 @@ def test_sums_of_money_are_the_same_in_the_database(books: Books) -> None:
             connection.execute(
                 insert(payment_events).values(**row, reference=f"r{minor}", at_us=NOW_US, recorded_at_us=NOW_US)
             )
-        found = connection.execute(select(money_by_invoice(invoices.c.number != ""))).all()
-        kept = {row.number: row for row in invoice_rows(connection, select(invoices))}
+        found = connection.execute(select(money_by_invoice(invoices.c.number != "", today(connection, NOW)))).all()
+        kept = {row.number: row for row in invoice_rows(connection, select(invoices), NOW)}
         nested.rollback()
     for row in found:
         shown = kept[row.number]
@@ -241,7 +253,7 @@ def test_sums_of_money_are_the_same_in_the_database(books: Books) -> None:
 
 def test_every_state_of_a_charge_has_its_word() -> None:
     for charge in ChargeState:
-        assert state_of(1, 0, Money(), charge)
+        assert standing(1, 0, Money(), charge).state(DUE)
 
 
 def test_usage_is_by_utc_day_and_app_for_24_months_at_most(books: Books) -> None:
@@ -283,9 +295,9 @@ def test_days_that_are_no_interval_are_refused(books: Books, first: date | None,
 def test_an_invoice_can_be_checked_by_hand(books: Books) -> None:
     """Rules 4.4 and 6.6: 0 + 65.5 = 3 x 20 + 5.5; one unit was free, two are invoiced."""
     with look(books) as connection:
-        page = invoice(connection, BUYER, FIRST)
-        credited = invoice(connection, OPERATOR, SECOND)
-        with_problem = invoice(connection, OPERATOR, FIRST)
+        page = invoice(connection, BUYER, FIRST, at=NOW)
+        credited = invoice(connection, OPERATOR, SECOND, at=NOW)
+        with_problem = invoice(connection, OPERATOR, FIRST, at=NOW)
     [line] = page.lines
     assert (line.api_name, line.charged_units, line.unit_price, line.net) == ("Rendering", 2, D("1.15"), D("2.30"))
     [units] = page.units
@@ -343,16 +355,17 @@ def test_names_of_files_are_harmless(number: str, kind: str, path: str, name: st
 def test_a_month_adds_up(books: Books) -> None:
     """total = credited + collected + written off + open - owed to buyers, by currency."""
     with look(books) as connection:
-        page = finance_month(connection, OPERATOR, "2026-08")
+        page = finance_month(connection, OPERATOR, "2026-08", at=NOW)
         second = finance_month(
             connection,
             OPERATOR,
             "2026-08",
+            at=NOW,
             limit=1,
-            key=finance_month(connection, OPERATOR, "2026-08", limit=1).next_key,
+            key=finance_month(connection, OPERATOR, "2026-08", at=NOW, limit=1).next_key,
         )
-        declined = finance_month(connection, OPERATOR, "2026-08", state=InvoiceState.DECLINED)
-        empty = finance_month(connection, OPERATOR, "2026-07")
+        declined = finance_month(connection, OPERATOR, "2026-08", at=NOW, state=InvoiceState.DECLINED)
+        empty = finance_month(connection, OPERATOR, "2026-07", at=NOW)
     [euro] = page.currencies
     assert euro.total == euro.credited + euro.collected + euro.written_off + euro.open - euro.owed_to_buyers
     assert (euro.invoices, euro.collected, euro.open, euro.received) == (2, D("1.00"), D("1.76"), D("1.00"))
@@ -369,7 +382,7 @@ def test_a_month_adds_up(books: Books) -> None:
 @pytest.mark.parametrize("month", ["2026-13", "0001-01", "9999-12", "", "2026-8"])
 def test_what_is_no_month_is_refused(books: Books, month: str) -> None:
     with look(books) as connection, pytest.raises(UsageError):
-        finance_month(connection, OPERATOR, month)
+        finance_month(connection, OPERATOR, month, at=NOW)
 
 
 def test_operations_say_what_came_and_what_waits(books: Books) -> None:
@@ -395,9 +408,9 @@ READS: list[tuple[str, Reads, str]] = [
     ("no team", lambda c, v: team(c, v, "t9", at=NOW), "nobody"),
     ("usage", lambda c, v: usage(c, v, "t1", at=NOW), "team"),
     ("usage of no team", lambda c, v: usage(c, v, "t9", at=NOW), "nobody"),
-    ("invoice", lambda c, v: invoice(c, v, FIRST), "money"),
-    ("no invoice", lambda c, v: invoice(c, v, "INV-9"), "nobody"),
-    ("month", lambda c, v: finance_month(c, v, "2026-08"), "operator"),
+    ("invoice", lambda c, v: invoice(c, v, FIRST, at=NOW), "money"),
+    ("no invoice", lambda c, v: invoice(c, v, "INV-9", at=NOW), "nobody"),
+    ("month", lambda c, v: finance_month(c, v, "2026-08", at=NOW), "operator"),
     ("operations", lambda c, v: operations(c, v), "operator"),
 ]
 
@@ -422,7 +435,7 @@ def test_what_is_not_there_sounds_like_what_is_others(books: Books) -> None:
     pairs: list[tuple[Reads, Reads]] = [
         (lambda c, v: team(c, v, "t1", at=NOW), lambda c, v: team(c, v, "t9", at=NOW)),
         (lambda c, v: usage(c, v, "t1", at=NOW), lambda c, v: usage(c, v, "t9", at=NOW)),
-        (lambda c, v: invoice(c, v, FIRST), lambda c, v: invoice(c, v, "INV-9")),
+        (lambda c, v: invoice(c, v, FIRST, at=NOW), lambda c, v: invoice(c, v, "INV-9", at=NOW)),
     ]
     with look(books) as connection:
         for there, missing in pairs:

@@ -88,7 +88,7 @@ class InvoiceState(StrEnum):
     WRITTEN_OFF = "written_off"
 
 
-_OF_CHARGES = {
+OF_CHARGES = {
     ChargeState.WAITING: InvoiceState.WAITING,
     ChargeState.PROCESSING: InvoiceState.PROCESSING,
     ChargeState.DECLINED: InvoiceState.DECLINED,
@@ -96,6 +96,7 @@ _OF_CHARGES = {
     ChargeState.BLOCKED: InvoiceState.BLOCKED,
     ChargeState.UNCOLLECTED: InvoiceState.UNCOLLECTED,
 }
+"""What finance sees of an invoice of which something is owed, where its charge says it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,8 +139,8 @@ class Standing:
         return InvoiceState.CREDITED if self.owed_minor == 0 else InvoiceState.PAID
 
     def _unsettled(self, today: date) -> InvoiceState:
-        if self.charge in _OF_CHARGES:
-            return _OF_CHARGES[self.charge]
+        if self.charge in OF_CHARGES:
+            return OF_CHARGES[self.charge]
         if self.charge is not ChargeState.OPEN and self.due < today:
             return InvoiceState.OVERDUE
         return InvoiceState.PARTLY_PAID if self.money.held > 0 else InvoiceState.OPEN

@@ -18,6 +18,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
 
+from billing.core.collecting import InvoiceState
 from billing.core.model import Role
 from billing.web.access import ViewerDep
 from billing.web.books import reading
@@ -28,7 +29,6 @@ from billing.web.reading import operations as running
 from billing.web.reading import team as one_team
 from billing.web.reading import teams as many_teams
 from billing.web.reading import usage as used
-from billing.web.reading.payments import InvoiceState
 
 PREFIX = "/api/v1"
 _NO_NUL = r"^[^\x00]*$"
@@ -136,10 +136,10 @@ def usage(
 
 
 @api.get("/invoice", response_model=invoices.InvoicePage, responses=_SAME)
-def invoice(request: Request, viewer: ViewerDep, number: Id) -> Response:
+def invoice(request: Request, viewer: ViewerDep, number: Id, now: Now) -> Response:
     """One invoice: lines, how usage became them, credit notes, payments, files, and what it was made from."""
     with reading() as (_, connection):
-        return _json(request, invoices.invoice(connection, viewer, number))
+        return _json(request, invoices.invoice(connection, viewer, number, at=now))
 
 
 @api.get("/invoice/events", response_model=invoices.LineEvents, responses=_SAME)
@@ -173,13 +173,16 @@ def month(
     request: Request,
     viewer: ViewerDep,
     month: Annotated[str, Query(pattern=r"^[0-9]{4}-[0-9]{2}$", examples=["2026-07"])],
+    now: Now,
     state: InvoiceState | None = None,
     key: Key = "",
     limit: Annotated[int, Query(ge=1, le=months.MOST_ROWS)] = months.ROWS,
 ) -> Response:
     """A month of the seller's calendar: issued, collected and open by currency. For operators."""
     with reading() as (_, connection):
-        return _json(request, months.finance_month(connection, viewer, month, state=state, key=key, limit=limit))
+        return _json(
+            request, months.finance_month(connection, viewer, month, at=now, state=state, key=key, limit=limit)
+        )
 
 
 @api.get("/operations", response_model=running.OperationsPage, responses=_SAME)

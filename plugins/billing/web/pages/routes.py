@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from billing.core.collecting import InvoiceState
 from billing.core.months import Month
 from billing.web.access import ViewerDep
 from billing.web.books import reading
@@ -20,7 +21,6 @@ from billing.web.reading import operations as running
 from billing.web.reading import team as one_team
 from billing.web.reading import teams as many_teams
 from billing.web.reading import usage as used
-from billing.web.reading.payments import InvoiceState
 from billing.web.reading.teams import Sort
 
 pages = APIRouter(route_class=PageRoute)
@@ -140,7 +140,7 @@ def usage_csv(
 def invoice(request: Request, viewer: ViewerDep, at: Now, number: Id) -> Response:
     """One invoice, and why it has its amount."""
     with reading() as (_, connection):
-        page = invoices.invoice(connection, viewer, number)
+        page = invoices.invoice(connection, viewer, number, at=at)
     return show("invoice.html", request, viewer, at=at, page=page, title=f"Invoice {number}", section="teams")
 
 
@@ -155,7 +155,7 @@ def invoice_line(
 ) -> Response:
     """The events behind a line, and the file and record that each came in."""
     with reading() as (home, connection):
-        page = invoices.invoice(connection, viewer, number)
+        page = invoices.invoice(connection, viewer, number, at=at)
         events = invoices.events_of_line(home, connection, viewer, number, line_no, offset)
     [line] = [one for one in page.lines if one.line_no == line_no]
     [units] = [one for one in page.units if one.api == line.api]
@@ -186,7 +186,7 @@ def finance(
     """A month: issued, collected, open, parked, credit notes; invoices by their state. The running month by default."""
     named = month or f"{at:%Y-%m}"
     with reading() as (_, connection):
-        page = months.finance_month(connection, viewer, named, state=state, key=key)
+        page = months.finance_month(connection, viewer, named, at=at, state=state, key=key)
     this = Month.parse(page.month)
     return show(
         "finance.html",

@@ -34,10 +34,8 @@ _ALERTS: Mapping[str, str] = {
     "ends": "Balance ends unused",
     "unassigned": "Subscription without a team",
 }
-_BAD_STATES = frozenset({"declined", "blocked", "uncollected", "disputed", "failed"})
-_WARNING_STATES = frozenset(
-    {"authentication_required", "partly_paid", "owed_to_buyer", "processing", "stopped", "open"}
-)
+_BAD_STATES = frozenset({"declined", "blocked", "uncollected", "disputed", "charged_back", "overdue", "failed"})
+_WARNING_STATES = frozenset({"authentication_required", "partly_paid", "overpaid", "processing", "stopped", "open"})
 _GOOD_STATES = frozenset({"paid", "nothing_due", "committed", "success", "passed", "issued_all", "sent"})
 
 

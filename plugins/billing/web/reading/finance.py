@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 
+from billing.core.collecting import InvoiceState
 from billing.core.errors import UsageError
 from billing.core.instants import day_number, from_day
 from billing.core.months import Month
@@ -26,7 +27,7 @@ from billing.store.tables import (
 from billing.web.reading import known
 from billing.web.reading.keys import after, read_key, write_key
 from billing.web.reading.known import instant_of
-from billing.web.reading.payments import InvoiceRow, InvoiceState, invoice_rows, money_by_invoice
+from billing.web.reading.payments import InvoiceRow, invoice_rows, money_by_invoice, today
 from billing.web.viewer import Viewer
 
 ROWS = 100
@@ -135,16 +136,17 @@ def finance_month(
     viewer: Viewer,
     month: str,
     *,
+    at: datetime,
     state: InvoiceState | None = None,
     key: str = "",
     limit: int = ROWS,
 ) -> FinanceMonth:
-    """A month (``YYYY-MM``); its invoices of one state, or all. Raises ``NotForYou``; ``UsageError`` for what is no
-    month, or no key of a page.
+    """A month (``YYYY-MM``) as it stands at an instant; its invoices of one state, or all. Raises ``NotForYou``;
+    ``UsageError`` for what is no month, or no key of a page.
     """
     viewer.demand_operator()
     this = _month(month)
-    page, next_key = _page(connection, this, state, key, min(limit, MOST_ROWS))
+    page, next_key = _page(connection, this, at, state, key, min(limit, MOST_ROWS))
     through = locked_through(connection)
     zone = known.seller_time_zone(connection)
     waiting = known.count(connection, select(parked.c.team_id))
@@ -155,7 +157,7 @@ def finance_month(
         time_zone=zone,
         is_locked=through is not None and through >= day_number(this.last_day),
         locks=_locks(connection, this),
-        currencies=_currencies(connection, this, zone),
+        currencies=_currencies(connection, this, at, zone),
         invoices=page,
         next_key=next_key,
         credit_notes=_credit_notes(connection, this),
@@ -179,43 +181,43 @@ def _within(column: ColumnElement[int], month: Month) -> ColumnElement[bool]:
 
 
 def _page(
-    connection: Connection, month: Month, state: InvoiceState | None, key: str, limit: int
+    connection: Connection, month: Month, at: datetime, state: InvoiceState | None, key: str, limit: int
 ) -> tuple[tuple[InvoiceRow, ...], str]:
     """Only the invoices of a page are read whole; states are looked at by the database, and only where one is asked
     for.
     """
     order = f"month {state or ''}"
     mine = _within(invoices.c.issue_day, month)
-    table = invoices if state is None else money_by_invoice(mine)
+    table = invoices if state is None else money_by_invoice(mine, today(connection, at))
     place = [table.c[name] for name in ("year", "prefix", "sequence")]
     wanted = mine if state is None else table.c.state == state.value
     query = select(table.c.number, *place).where(wanted, *after(place, read_key(key, order, (int, str, int))))
     rows = connection.execute(query.order_by(*place).limit(limit + 1)).all()
     shown = [row.number for row in rows[:limit]]
     whole = select(invoices).where(invoices.c.number.in_(shown))
-    found = invoice_rows(connection, whole.order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence))
+    found = invoice_rows(connection, whole.order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence), at)
     last = rows[limit - 1] if len(rows) > limit else None
     next_key = "" if last is None else write_key(order, (last.year, last.prefix, last.sequence))
     return tuple(found) if shown else (), next_key
 
 
-def _currencies(connection: Connection, month: Month, zone: str) -> tuple[CurrencySums, ...]:
+def _currencies(connection: Connection, month: Month, at: datetime, zone: str) -> tuple[CurrencySums, ...]:
     notes = select(invoices.c.currency, func.count(), func.sum(credit_notes.c.total_minor)).join(
         invoices, invoices.c.number == credit_notes.c.invoice_number
     )
     notes = notes.where(_within(credit_notes.c.issue_day, month)).group_by(invoices.c.currency)
     given = {currency: (int(count), int(minor)) for currency, count, minor in connection.execute(notes)}
     moved = _moved(connection, month, zone)
-    issued = known.grouped(_by_state(connection, month), "currency")
+    issued = known.grouped(_by_state(connection, month, today(connection, at)), "currency")
     return tuple(
         _sums(currency, issued.get(currency, []), given.get(currency, (0, 0)), moved)
         for currency in sorted({*issued, *given, *(currency for currency, _ in moved)})
     )
 
 
-def _by_state(connection: Connection, month: Month) -> Sequence[Row[Any]]:
+def _by_state(connection: Connection, month: Month, on: date) -> Sequence[Row[Any]]:
     """The month's invoices by currency and state, counted and added up."""
-    money = money_by_invoice(_within(invoices.c.issue_day, month)).c
+    money = money_by_invoice(_within(invoices.c.issue_day, month), on).c
     left = money.outstanding
     sums = {
         "invoices": func.count(),
@@ -258,7 +260,9 @@ def _sums(
         credit_notes=notes[0],
         credit_notes_total=money(notes[1]),
         received=money(moved.get((currency, EventKind.RECEIVED.value), 0)),
-        refunded=money(moved.get((currency, EventKind.REFUNDED.value), 0)),
+        refunded=money(
+            moved.get((currency, EventKind.REFUNDED.value), 0) - moved.get((currency, EventKind.REFUND_FAILED.value), 0)
+        ),
     )
 
 

@@ -251,12 +251,15 @@ class LineEvents:
     events: tuple[EventRow, ...]
 
 
-def invoice(connection: Connection, viewer: Viewer, number: str) -> InvoicePage:
-    """All of an invoice. Raises ``NotForYou``, and ``NotFound`` (to operators) for a number that was never issued."""
+def invoice(connection: Connection, viewer: Viewer, number: str, *, at: datetime) -> InvoicePage:
+    """All of an invoice, its money as it stands at an instant.
+
+    Raises ``NotForYou``, and ``NotFound`` (to operators) for a number that was never issued.
+    """
     head = demand_invoice(connection, viewer, number)
     cycle = connection.execute(_cycle_of(head)).one()
     span = CycleSpan(cycle.cycle_start_us, cycle.cycle_end_us, cycle.time_zone, None)
-    [row] = invoice_rows(connection, select(invoices).where(invoices.c.number == number))
+    [row] = invoice_rows(connection, select(invoices).where(invoices.c.number == number), at)
     facts = _facts(connection, head, cycle.pinned_load)
     given_back = _credit_notes(connection, number)
     return InvoicePage(

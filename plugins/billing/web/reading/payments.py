@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, Subquery, case, cast, func, literal, select
 
-from billing.core.instants import from_day
-from billing.core.payments import ChargeState, EventKind, Money
+from billing.core.collecting import OF_CHARGES, InvoiceState
+from billing.core.cycles import local_date
+from billing.core.instants import day_number, from_day, to_us
+from billing.core.particulars import TRANSFER_DAYS
+from billing.core.payments import ChargeState, EventKind
+from billing.core.reference import BLANK
 from billing.store.invoices import from_minor
+from billing.store.payments import Account, accounts
 from billing.store.tables import (
     CodePointText,
     charge_invoices,
@@ -23,76 +27,38 @@ from billing.store.tables import (
     documents,
     invoices,
     payment_events,
+    reference_history,
 )
+from billing.web.reading import known
 
 _NAMED_AT_ONCE = 500
 
 
-class InvoiceState(StrEnum):
-    """What an invoice's money came to, as finance and the buyer see it. Its charge's state where money is awaited."""
-
-    NOTHING_DUE = "nothing_due"  # a total of 0
-    ISSUED = "issued"  # owed, and no charge was begun: a bank transfer, or the next collection
-    WAITING = "waiting"
-    OPEN = "open"
-    PROCESSING = "processing"
-    DECLINED = "declined"
-    AUTHENTICATION_REQUIRED = "authentication_required"
-    BLOCKED = "blocked"
-    UNCOLLECTED = "uncollected"
-    DISPUTED = "disputed"  # the buyer's bank has taken it back
-    PARTLY_PAID = "partly_paid"
-    PAID = "paid"
-    WRITTEN_OFF = "written_off"
-    CREDITED = "credited"  # credit notes gave all of it back
-    OWED_TO_BUYER = "owed_to_buyer"  # more was paid than is owed
+def today(connection: Connection, at: datetime) -> date:
+    """The seller's local date at an instant: after it an invoice is overdue."""
+    return local_date(known.seller_time_zone(connection), to_us(at))
 
 
-_OF_CHARGES = frozenset(ChargeState) - {ChargeState.PAID, ChargeState.CANCELLED}
-
-
-def state_of(total_minor: int, credited_minor: int, sums: Money, charge: ChargeState | None) -> InvoiceState:
-    """The word for an invoice. Amounts are in minor units; ``charge`` is None where none was begun."""
-    outstanding = sums.outstanding(total_minor, credited_minor)
-    if outstanding < 0:
-        return InvoiceState.OWED_TO_BUYER
-    if outstanding == 0:
-        return _settled(total_minor, credited_minor, sums)
-    if sums.disputed > 0:
-        return InvoiceState.DISPUTED
-    if charge in _OF_CHARGES and charge is not None:
-        return InvoiceState(charge.value)
-    return InvoiceState.PARTLY_PAID if sums.held > 0 else InvoiceState.ISSUED
-
-
-def _settled(total_minor: int, credited_minor: int, sums: Money) -> InvoiceState:
-    if total_minor == 0:
-        return InvoiceState.NOTHING_DUE
-    if sums.written_off > 0:
-        return InvoiceState.WRITTEN_OFF
-    return InvoiceState.CREDITED if credited_minor == total_minor else InvoiceState.PAID
-
-
-def state_in_sql(
-    total: ColumnElement[int],
-    credited: ColumnElement[int],
-    held: ColumnElement[int],
-    disputed: ColumnElement[int],
-    written_off: ColumnElement[int],
-    charge: ColumnElement[Any],
-) -> ColumnElement[str]:
-    """``state_of`` where many are counted: the same word, found by the database."""
-    outstanding = total - credited - held - written_off
+def state_in_sql(columns: Mapping[str, ColumnElement[Any]], on: date) -> ColumnElement[str]:
+    """``core.collecting.Standing.state`` where many are counted: the same word, found by the database from ``total``,
+    ``credited``, ``held``, ``disputed``, ``lost``, ``written_off``, ``charge`` (its state, or none), ``due`` (a day).
+    """
+    total, credited, charge = columns["total"], columns["credited"], columns["charge"]
+    held, disputed, lost = columns["held"], columns["disputed"], columns["lost"]
+    outstanding = total - credited - held - columns["written_off"]
+    is_late = (columns["due"] < day_number(on)) & func.coalesce(charge != ChargeState.OPEN.value, literal(True))
     return case(
-        (outstanding < 0, _word(InvoiceState.OWED_TO_BUYER)),
-        ((outstanding == 0) & (total == 0), _word(InvoiceState.NOTHING_DUE)),
-        ((outstanding == 0) & (written_off > 0), _word(InvoiceState.WRITTEN_OFF)),
+        (total == 0, _word(InvoiceState.NOTHING_DUE)),
+        (disputed > lost, _word(InvoiceState.DISPUTED)),
+        (outstanding < 0, _word(InvoiceState.OVERPAID)),
+        ((outstanding == 0) & (columns["written_off"] != 0), _word(InvoiceState.WRITTEN_OFF)),
         ((outstanding == 0) & (credited == total), _word(InvoiceState.CREDITED)),
         (outstanding == 0, _word(InvoiceState.PAID)),
-        (disputed > 0, _word(InvoiceState.DISPUTED)),
-        (charge.in_(sorted(_OF_CHARGES)), charge),
+        (lost != 0, _word(InvoiceState.CHARGED_BACK)),
+        *((charge == its.value, _word(state)) for its, state in OF_CHARGES.items()),
+        (is_late, _word(InvoiceState.OVERDUE)),
         (held > 0, _word(InvoiceState.PARTLY_PAID)),
-        else_=_word(InvoiceState.ISSUED),
+        else_=_word(InvoiceState.OPEN),
     )
 
 
@@ -100,29 +66,35 @@ def _word(state: InvoiceState) -> ColumnElement[str]:
     return literal(state.value, CodePointText)
 
 
-def money_by_invoice(which: ColumnElement[bool]) -> Subquery:
+def money_by_invoice(which: ColumnElement[bool], on: date) -> Subquery:
     """A row an invoice that the condition (of ``invoices``) chooses: ``number``, where it stands in the order of issue,
-    its amounts, what became of its money in minor units, and its ``state``.
+    its amounts, what became of its money in minor units, and its ``state`` on a day.
     """
     chosen = select(invoices.c.number).where(which)
-    moved, back = _moved_by_invoice(chosen), _credited_by_invoice(chosen)
-    held, disputed, written_off = (_or_none(moved.c[name]) for name in ("held", "disputed", "written_off"))
-    credited, total = _or_none(back.c.credited), invoices.c.total_minor
+    moved, back, seller = _moved_by_invoice(chosen), _credited_by_invoice(chosen), reference_history["seller"]
+    found = {name: _or_none(moved.c[name]) for name in ("held", "disputed", "lost", "written_off")}
+    found |= {"credited": _or_none(back.c.credited), "total": invoices.c.total_minor}
+    days = case((seller.c.payment_days == BLANK, TRANSFER_DAYS), else_=seller.c.payment_days)
+    by_transfer = func.coalesce(days, TRANSFER_DAYS, type_=BigInteger())
+    due = invoices.c.issue_day + case((charges.c.charge_key.is_(None), by_transfer), else_=literal(0, BigInteger))
     names = ("number", "year", "prefix", "sequence", "currency", "net_minor", "tax_minor", "total_minor")
+    left = found["total"] - found["credited"] - found["held"] - found["written_off"]
     return (
         select(
             *(invoices.c[name] for name in names),
-            credited.label("credited"),
-            held.label("held"),
-            written_off.label("written_off"),
-            (total - credited - held - written_off).label("outstanding"),
-            state_in_sql(total, credited, held, disputed, written_off, charges.c.state).label("state"),
+            *(found[name].label(name) for name in ("credited", "held", "written_off")),
+            left.label("outstanding"),
+            state_in_sql({**found, "charge": charges.c.state, "due": due}, on).label("state"),
         )
         .select_from(
             invoices.outerjoin(moved, moved.c.number == invoices.c.number)
             .outerjoin(back, back.c.number == invoices.c.number)
             .outerjoin(charge_invoices, charge_invoices.c.number == invoices.c.number)
             .outerjoin(charges, charges.c.charge_key == charge_invoices.c.charge_key)
+            .outerjoin(
+                seller,
+                (seller.c.known_from <= invoices.c.pinned_load) & (seller.c.known_to > invoices.c.pinned_load),
+            )
         )
         .where(which)
         .subquery("money")
@@ -144,6 +116,7 @@ def _moved_by_invoice(chosen: Select[Any]) -> Subquery:
             payment_events.c.number,
             added((EventKind.RECEIVED, 1), *given_back, *taken_back).label("held"),
             (-added(*taken_back)).label("disputed"),
+            added((EventKind.DISPUTE_LOST, 1)).label("lost"),
             added((EventKind.WRITTEN_OFF, 1)).label("written_off"),
         )
         .where(payment_events.c.number.in_(chosen))
@@ -188,37 +161,26 @@ class InvoiceRow:
     documents: tuple[str, ...]
 
 
-def invoice_rows(connection: Connection, heads: Select[Any]) -> list[InvoiceRow]:
-    """The invoices that a query of ``invoices`` finds, in its order."""
+def invoice_rows(connection: Connection, heads: Select[Any], at: datetime) -> list[InvoiceRow]:
+    """The invoices that a query of ``invoices`` finds, in its order, as they stand at an instant."""
     found = connection.execute(heads).all()
     numbers = [head.number for head in found]
-    sums, credited = money_of(connection, numbers), _credited(connection, numbers)
-    states, kinds = _charge_states(connection, numbers), _documents(connection, numbers)
-    periods = _periods(connection, found)
+    on = today(connection, at)
+    money = {
+        one.number: one for some in _portions(numbers) for one in accounts(connection, invoices.c.number.in_(some))
+    }
+    kinds, periods = _documents(connection, numbers), _periods(connection, found)
     return [
-        _row(
-            head,
-            periods[head.team_id, head.cycle_start_us],
-            credited.get(head.number, 0),
-            sums.get(head.number, Money()),
-            states.get(head.number),
-            kinds.get(head.number, ()),
-        )
+        _row(head, periods[head.team_id, head.cycle_start_us], money[head.number], on, kinds.get(head.number, ()))
         for head in found
     ]
 
 
-def _row(
-    head: Row[Any],
-    period: tuple[date, date],
-    credited: int,
-    sums: Money,
-    charge: ChargeState | None,
-    kinds: Sequence[str],
-) -> InvoiceRow:
+def _row(head: Row[Any], period: tuple[date, date], account: Account, on: date, kinds: Sequence[str]) -> InvoiceRow:
     def money(minor: int) -> Decimal:
         return from_minor(minor, head.currency)
 
+    standing = account.standing
     return InvoiceRow(
         number=head.number,
         team_id=head.team_id,
@@ -231,39 +193,14 @@ def _row(
         net=money(head.net_minor),
         tax=money(head.tax_minor),
         total=money(head.total_minor),
-        credited=money(credited),
-        collected=money(sums.held),
-        written_off=money(sums.written_off),
-        outstanding=money(sums.outstanding(head.total_minor, credited)),
-        state=state_of(head.total_minor, credited, sums, charge),
+        credited=money(standing.credited_minor),
+        collected=money(standing.money.held),
+        written_off=money(standing.money.written_off),
+        outstanding=money(standing.outstanding_minor),
+        state=standing.state(on),
         replaces=head.replaces,
         documents=tuple(kinds),
     )
-
-
-def money_of(connection: Connection, numbers: Sequence[str]) -> dict[str, Money]:
-    """By invoice what its events add up to; those without any are not in it."""
-    amount = func.sum(payment_events.c.amount_minor).label("amount")
-    query = select(payment_events.c.number, payment_events.c.kind, amount).group_by(
-        payment_events.c.number, payment_events.c.kind
-    )
-    events: dict[str, list[tuple[EventKind, int]]] = {}
-    for row in _named(connection, query, payment_events.c.number, numbers):
-        events.setdefault(row.number, []).append((EventKind(row.kind), int(row.amount)))
-    return {number: Money.of(mine) for number, mine in events.items()}
-
-
-def _credited(connection: Connection, numbers: Sequence[str]) -> dict[str, int]:
-    number = credit_notes.c.invoice_number
-    query = select(number.label("number"), func.sum(credit_notes.c.total_minor).label("total")).group_by(number)
-    return {row.number: int(row.total) for row in _named(connection, query, number, numbers)}
-
-
-def _charge_states(connection: Connection, numbers: Sequence[str]) -> dict[str, ChargeState]:
-    query = select(charge_invoices.c.number, charges.c.state).join(
-        charges, charges.c.charge_key == charge_invoices.c.charge_key
-    )
-    return {row.number: ChargeState(row.state) for row in _named(connection, query, charge_invoices.c.number, numbers)}
 
 
 def _documents(connection: Connection, numbers: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -287,7 +224,9 @@ def _periods(connection: Connection, heads: Sequence[Row[Any]]) -> dict[tuple[st
 
 
 def _named(connection: Connection, query: Select[Any], column: Any, values: Sequence[str]) -> list[Row[Any]]:
-    found: list[Row[Any]] = []
+    return [row for some in _portions(values) for row in connection.execute(query.where(column.in_(some)))]
+
+
+def _portions(values: Sequence[str]) -> Iterator[Sequence[str]]:
     for low in range(0, len(values), _NAMED_AT_ONCE):
-        found += connection.execute(query.where(column.in_(values[low : low + _NAMED_AT_ONCE]))).all()
-    return found
+        yield values[low : low + _NAMED_AT_ONCE]

@@ -265,7 +265,7 @@ def team(connection: Connection, viewer: Viewer, team_id: str, *, at: datetime) 
         cards=_cards(connection, team_id, held, at_us),
         cycle=None if standing is None else _cycle(connection, standing, at_us),
         alerts=_alerts(connection, team_id),
-        invoices=tuple(invoice_rows(connection, newest.order_by(invoices.c.number.desc()).limit(INVOICES))),
+        invoices=tuple(invoice_rows(connection, newest.order_by(invoices.c.number.desc()).limit(INVOICES), at)),
         quarantine=_quarantine(connection, [app.app_id for app in hub.apps] if hub else []),
         parked=_parked(connection, team_id),
         hub=hub,
