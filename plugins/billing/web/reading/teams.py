@@ -87,8 +87,9 @@ def teams(
     order, kinds = _order(connection, viewer, sort)
     columns = [column.label(f"key_{place}") for place, column in enumerate(order)]
     first, limit = read_key(key, sort.value, kinds), min(limit, MOST_ROWS)
-    # Found and counted in one look: to look for a text in every team is what a search costs.
-    total = func.count().over().label("total")
+    # What is searched is counted in the same look: to look for a text in every team is what a search costs. All are
+    # counted sooner apart.
+    total = (func.count().over() if search else literal(-1)).label("total")
     found = _sought(connection, viewer, search, _joined(sort, search), *columns, total).subquery()
     place = [found.c[column.name] for column in columns]
     page = sql_select(*place, found.c.total).where(*after(place, first))
@@ -96,7 +97,7 @@ def teams(
     shown, more = [tuple(row[:-1]) for row in rows[:limit]], len(rows) > limit
     return TeamsPage(
         teams=_rows(connection, viewer, [row[-1] for row in shown]),
-        total=int(rows[0].total) if rows else _count(connection, viewer, search),
+        total=int(rows[0].total) if rows and search else _count(connection, viewer, search),
         search=search,
         sort=sort,
         next_key=write_key(sort.value, list(shown[-1])) if more else "",
@@ -105,7 +106,7 @@ def teams(
 
 
 def _count(connection: Connection, viewer: Viewer, search: str) -> int:
-    """How many teams are found, where a page has none of them."""
+    """How many teams are found."""
     count = _sought(connection, viewer, search, _joined(None, search), func.count())
     return int(connection.execute(count).scalar_one())
 
