@@ -11,7 +11,7 @@ import pytest
 
 from billing import connections
 from billing.core.errors import BillingError, SourceUnavailable, UsageError
-from tests.steps.mail_world import Served, Server, connection_to
+from tests.steps.mail_world import Server, connection_to, serving
 
 PASSWORD = "pa/ss@wörd:1"
 
@@ -30,11 +30,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    handler = Server()
-    serving = Served(handler, password="right")
-    serving.start()
-    yield handler
-    serving.stop()
+    with serving(Server(), password="right") as handler:
+        yield handler
 
 
 def define(monkeypatch: pytest.MonkeyPatch, port: int, **extra: object) -> None:
@@ -65,10 +62,7 @@ def test_tls_is_demanded_and_the_certificate_checked(
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
-    handler = Server()
-    serving = Served(handler, tls=context)
-    serving.start()
-    try:
+    with serving(Server(), tls=context) as handler:
         define(monkeypatch, handler.port, disable_tls=False)
         with pytest.raises(SourceUnavailable, match="cannot be trusted .SSLCertVerificationError"):
             connections.smtp("smtp_default")
@@ -76,20 +70,13 @@ def test_tls_is_demanded_and_the_certificate_checked(
         client = connections.smtp("smtp_default")
         assert client.sock.version().startswith("TLS")  # type: ignore[union-attr]
         client.quit()
-    finally:
-        serving.stop()
 
 
 def test_a_server_without_tls_is_not_used_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    handler = Server()
-    serving = Served(handler)
-    serving.start()
-    try:
+    with serving(Server()) as handler:
         define(monkeypatch, handler.port, disable_tls=False)
         with pytest.raises(UsageError, match="SMTPNotSupportedError"):
             connections.smtp("smtp_default")
-    finally:
-        serving.stop()
 
 
 def test_what_is_not_there_or_of_another_type(monkeypatch: pytest.MonkeyPatch) -> None:

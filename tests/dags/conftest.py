@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.steps.mail_world import Server, serving
 
 DAGS = """
 import time
@@ -71,3 +73,10 @@ def processes_of() -> Callable[[int | None], list[str]]:
         return found
 
     return find
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A mail server; ``connection_to`` its port is what Airflow takes from the environment."""
+    with serving(Server()) as made:
+        yield made

@@ -4,14 +4,11 @@ answer, and asked again. One Airflow, one test, in the order of time.
 
 from __future__ import annotations
 
-import json
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
 from sqlalchemy import select
 
 from billing.demo.airflow_client import AirflowError
@@ -23,7 +20,7 @@ from billing.steps.homes import home_at
 from billing.steps.ledger_checks import check_ledger
 from billing.store.home import Home
 from billing.store.tables import closes
-from tests.dags.test_audit_heads import Inbox
+from tests.steps.mail_world import Server, connection_to
 from tests.steps.small_world import Shop
 
 pytestmark = pytest.mark.airflow
@@ -41,19 +38,6 @@ mail = "finance@example.com"
 
 
 @pytest.fixture
-def inbox() -> Iterator[tuple[Inbox, str]]:
-    """A mail server, and the connection to it as Airflow takes it from the environment."""
-    inbox = Inbox()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = Controller(inbox, hostname="127.0.0.1", port=port)
-    server.start()
-    extra = {"disable_ssl": True, "disable_tls": True, "from_email": "billing@example.com"}
-    yield inbox, json.dumps({"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra})
-    server.stop()
-
-
-@pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """Two teams with usage in July."""
     home = home_at(tmp_path / "home")
@@ -68,12 +52,12 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 @pytest.fixture
-def airflow(tmp_path: Path, home: Home, inbox: tuple[Inbox, str]) -> Iterator[LocalAirflow]:
+def airflow(tmp_path: Path, home: Home, server: Server) -> Iterator[LocalAirflow]:
     environment = {
         "BILLING_HOME": str(home.folder),
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
         "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
-        "AIRFLOW_CONN_SMTP_DEFAULT": inbox[1],
+        "AIRFLOW_CONN_SMTP_DEFAULT": connection_to(server.port),
     }
     users = {"admin": "admin", "ada": "op", "bob": "op"}
     with LocalAirflow(tmp_path / "airflow", dag_ids=(DAG,), environment=environment, users=users) as running:
@@ -103,7 +87,7 @@ def numbers(home: Home) -> list[str]:
 
 
 def test_a_person_approves_leaves_a_team_out_or_lets_the_time_pass(
-    airflow: LocalAirflow, home: Home, inbox: tuple[Inbox, str]
+    airflow: LocalAirflow, home: Home, server: Server
 ) -> None:
     """Rules 6.3 and 6.7."""
     run_id = asked(airflow, as_of="2026-08-02T00:00:00Z")
@@ -154,7 +138,7 @@ def test_a_person_approves_leaves_a_team_out_or_lets_the_time_pass(
     assert found
     assert [one for one in found if one.stored != one.again] == []
 
-    mails = [message for _, message in inbox[0].mails]
+    mails = [message for _, message, _ in server.mails]
     assert [str(mail["Subject"]) for mail in mails] == [
         "Close 1: issue 2 invoices?",
         *["Close 2: issue 1 invoices?"] * 2,

@@ -6,21 +6,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default
 from pathlib import Path
-
-import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import Envelope
 
 from billing.steps.audit.chain import verify_log
 from billing.store.home import Home
+from tests.steps.mail_world import Server, connection_to
 from tests.steps.small_world import Shop
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -39,35 +31,7 @@ print("RETURNED", json.dumps(told))
 """
 
 
-class Inbox:
-    """What an SMTP server was given: (recipients, message)."""
-
-    def __init__(self) -> None:
-        self.mails: list[tuple[list[str], EmailMessage]] = []
-
-    async def handle_DATA(self, server: object, session: object, envelope: Envelope) -> str:
-        message = message_from_bytes(envelope.content or b"", _class=EmailMessage, policy=default)
-        self.mails.append((list(envelope.rcpt_tos), message))
-        return "250 taken"
-
-
-@pytest.fixture
-def inbox() -> Iterator[tuple[Inbox, str]]:
-    """A server, and the connection to it as Airflow takes it from the environment."""
-    inbox = Inbox()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = Controller(inbox, hostname="127.0.0.1", port=port)
-    server.start()
-    extra = {"disable_ssl": True, "disable_tls": True, "from_email": "billing@example.com"}
-    yield (
-        inbox,
-        json.dumps({"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra}),
-    )
-    server.stop()
-
-
-def test_the_task_keeps_a_head_where_a_place_is_set(tmp_path: Path, inbox: tuple[Inbox, str]) -> None:
+def test_the_task_keeps_a_head_where_a_place_is_set(tmp_path: Path, server: Server) -> None:
     shop = Shop(home=Home.at(tmp_path / "home"), folder=tmp_path / "in")
     shop.home.create()
     shop.load()
@@ -76,7 +40,7 @@ def test_the_task_keeps_a_head_where_a_place_is_set(tmp_path: Path, inbox: tuple
     environment = os.environ | {
         "AIRFLOW_HOME": str(tmp_path / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW_CONN_SMTP_DEFAULT": inbox[1],
+        "AIRFLOW_CONN_SMTP_DEFAULT": connection_to(server.port),
         "BILLING_HOME": str(tmp_path / "home"),
     }
 
@@ -91,10 +55,10 @@ def test_the_task_keeps_a_head_where_a_place_is_set(tmp_path: Path, inbox: tuple
     (tmp_path / "home" / "billing.toml").write_text('[audit]\nheads = "../kept"\nmail = "a@example.com"\n')
     assert run() == {"head": head, "new": True, "mailed": "a@example.com"}
     assert run() == {"head": head, "new": False, "mailed": "a@example.com"}
-    for recipients, message in inbox[0].mails:
+    for recipients, message, _ in server.mails:
         assert recipients == ["a@example.com"]
         assert message["From"] == "billing@example.com"
         assert head in message.get_body().get_content()  # type: ignore[union-attr]
-    assert len(inbox[0].mails) == 2
+    assert len(server.mails) == 2
     (kept,) = (tmp_path / "kept").iterdir()
     assert kept.read_text() == f"{head}\n"

@@ -6,15 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
 from billing.steps.usage_views import read_usage, views_that_differ
 from billing.store.home import Home
-from tests.steps.mail_world import Served, Server, connection_to, said
+from tests.steps.mail_world import Server, connection_to, said
 from tests.steps.small_world import Shop
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -29,15 +26,6 @@ for from_scratch in (False, True):
     print("RETURNED", json.dumps({task.task_id: task.python_callable() for task in dag.tasks}))
 print("WAITS", json.dumps(sorted(up for task in dag.tasks for up in task.upstream_task_ids)))
 """
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    serving = Served(made)
-    serving.start()
-    yield made
-    serving.stop()
 
 
 def test_the_tasks_bring_balances_and_usage_by_day_up_to_date(tmp_path: Path, server: Server) -> None:

@@ -8,16 +8,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from billing.steps.run_summary import SUMMARY
 from billing.store import log
 from billing.store.documents import write_document
 from billing.store.home import Home
-from tests.steps.mail_world import Served, Server, attached, connection_to, issue, keep_document, said
+from tests.steps.mail_world import Server, attached, connection_to, issue, keep_document, said
 from tests.steps.small_world import Shop, instant
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -45,15 +42,6 @@ for outcome in (notified.on_success, notified.on_failure):
     outcome({"dag_run": None})
 print("RETURNED", json.dumps(told))
 """
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    serving = Served(made)
-    serving.start()
-    yield made
-    serving.stop()
 
 
 def keep_summary(shop: Shop) -> None:

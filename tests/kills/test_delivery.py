@@ -17,7 +17,7 @@ from billing.steps.place_files import list_placed
 from tests.kills import driver
 from tests.kills.test_credits import command
 from tests.kills.test_kills import LONG_S, Runs, forks
-from tests.steps.mail_world import Served, Server, connection_to, issue, keep_document
+from tests.steps.mail_world import Server, connection_to, issue, keep_document, serving
 from tests.steps.small_world import Shop
 
 pytestmark = pytest.mark.kills
@@ -38,11 +38,8 @@ def runs(forks: object, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    serving = Served(made)
-    serving.start()
-    yield made
-    serving.stop()
+    with serving(Server()) as made:
+        yield made
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ import json
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope
@@ -90,6 +92,17 @@ class Served(Controller):
                 "auth_required": True,
             }
         super().__init__(handler, hostname="127.0.0.1", port=handler.port, **more)  # type: ignore[arg-type]
+
+
+@contextmanager
+def serving(handler: Server, **how: Any) -> Iterator[Server]:
+    """The server at work; ``how`` as ``Served`` takes it."""
+    served = Served(handler, **how)
+    served.start()
+    try:
+        yield handler
+    finally:
+        served.stop()
 
 
 @dataclass(frozen=True)
