@@ -226,9 +226,12 @@ def token_entries(
     first_day: date,
     last_day: date,
     accounts: Accounts,
+    *,
+    is_known: bool,
 ) -> list[Entry]:
     """What a month did to a grant's money. ``booked`` is what an earlier journal left deferred of it: None where there
-    is none that stays. What is known of earlier months only now is booked on the month's first day.
+    is none that stays; ``is_known``: that journal had its sale, also where all of it was used since. What is known of
+    earlier months only now is booked on the month's first day.
     """
     currency, kind = grant.currency, grant.kind.value
     deferred = accounts.of("deferred_tokens", kind=kind)
@@ -237,7 +240,7 @@ def token_entries(
     if amounts.sold:
         moves.append(("sold", sold_day, "Tokens sold", [(roles["tokens_sold"], amounts.sold)]))
     elif booked is not None and booked != amounts.opening:
-        moves.append(("late", first_day, "Tokens: known later", _late(grant, amounts, booked, roles)))
+        moves.append(("late", first_day, "Tokens: known later", _late(grant, amounts, booked, roles, is_known)))
     if amounts.recognised:
         moves.append(("used", last_day, "Tokens used", [(roles["tokens"], _times(-1, amounts.recognised))]))
     if amounts.breakage:
@@ -246,11 +249,11 @@ def token_entries(
 
 
 def _late(
-    grant: SoldGrant, amounts: MoneyMovement, booked: Decimal, roles: Mapping[str, str]
+    grant: SoldGrant, amounts: MoneyMovement, booked: Decimal, roles: Mapping[str, str], is_known: bool
 ) -> list[tuple[str, Decimal]]:
     """What an earlier month would have booked had it known: a sale that was entered later, or usage that came later."""
     digits = minor_digits(grant.currency)
-    if booked or grant.amount is None:
+    if is_known or booked or grant.amount is None:
         return [(roles["tokens"], total((amounts.opening, _times(-1, booked)), digits))]
     used = total((amounts.opening, _times(-1, grant.amount)), digits)
     return [(roles["tokens_sold"], grant.amount), *([(roles["tokens"], used)] if used else [])]

@@ -372,11 +372,13 @@ def _tokens(
     accounts: Accounts,
 ) -> Iterator[Entry]:
     days = (str(month), month.first_day, month.last_day)
-    none = Deferred(kind="", currency="", amount=Decimal(0))
+    nothing = None if previous is None else Decimal(0)
     for one, money in grants:
         grant = one.grant
-        booked = None if previous is None else previous.deferred.get(grant.grant_id, none).amount
-        yield from token_entries(grant, money, booked, local_date(zone, grant.sold_at_us), *days, accounts)
+        told = None if previous is None else previous.deferred.get(grant.grant_id)
+        booked = nothing if told is None else told.amount
+        sold_day = local_date(zone, grant.sold_at_us)
+        yield from token_entries(grant, money, booked, sold_day, *days, accounts, is_known=told is not None)
     still = {one.grant.grant_id for one, _ in grants}
     for grant_id, left in sorted(previous.deferred.items()) if previous is not None else ():
         if grant_id not in still and left.amount:
