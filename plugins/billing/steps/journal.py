@@ -177,9 +177,9 @@ def _made(home: Home, connection: Connection, month: Month, now: datetime, accou
     before = books_at(home, connection, month.start_us(zone))
     books = books_at(home, connection, month.end_us(zone))
     previous = _before(home, connection, month)
-    payments = list(_payments(home, connection, zone))
+    events = list(_events(connection, zone))
     issued = [document_entry(one, accounts) for one in _documents(home, connection, month)]
-    paid = [payment_entry(one, accounts) for one in payments if Month.of(one.day) == month]
+    paid = [payment_entry(one, accounts) for one in _payments(home, events, month)]
     taken_back, accruals = _accrued(month, before, books, previous, accounts)
     grants = [(one, money) for one, money in moved_grants(before, books) if money is not None]
     tokens = _tokens(month, zone, grants, previous, accounts)
@@ -189,7 +189,7 @@ def _made(home: Home, connection: Connection, month: Month, now: datetime, accou
         for one, money in grants
     }
     opening, closing = (
-        _owed(connection, day, payments, accounts) | _of_accruals(booked, accounts) | _of_deferred(left, accounts)
+        _owed(connection, day, events, accounts) | _of_accruals(booked, accounts) | _of_deferred(left, accounts)
         for day, booked, left in (
             (month.before.last_day, [reversed_entry(one, one.date) for one in taken_back], _opening(grants, previous)),
             (month.last_day, accruals, deferred),
@@ -289,21 +289,29 @@ def _lines(connection: Connection, month: Month) -> dict[str, list[tuple[str, in
     return found
 
 
-def _payments(home: Home, connection: Connection, zone: str) -> Iterator[Payment]:
-    """Every event of the money with the day on which it is booked, in the order of the table."""
+def _events(connection: Connection, zone: str) -> Iterator[tuple[date, Any]]:
+    """Every event of the money after the day on which it is booked, in the order of the table."""
     locks = [
         (row.at_us, from_day(row.through_day))
         for row in connection.execute(select(period_locks).order_by(period_locks.c.lock_no))
     ]
-    names: dict[int, Parties] = {}
     columns = (invoices.c.currency, invoices.c.customer_id, invoices.c.pinned_load, invoices.c.issue_day)
     query = select(payment_events, *columns).join(invoices, invoices.c.number == payment_events.c.number)
     for row in connection.execute(query.order_by(payment_events.c.event_no)):
-        if row.pinned_load not in names:
-            names[row.pinned_load] = Parties.from_reference(reference_at(home, row.pinned_load))
         then = [through for at_us, through in locks if at_us <= row.recorded_at_us]
         issued = from_day(row.issue_day)
         happened, recorded = (max(issued, local_date(zone, us)) for us in (row.at_us, row.recorded_at_us))
+        yield booking_day(happened, recorded, then[-1] if then else None), row
+
+
+def _payments(home: Home, events: list[tuple[date, Any]], month: Month) -> Iterator[Payment]:
+    """Those that are booked in the month, with the customer as the invoice names it."""
+    parties: dict[int, Parties] = {}
+    for day, row in events:
+        if Month.of(day) != month:
+            continue
+        if row.pinned_load not in parties:
+            parties[row.pinned_load] = Parties.from_reference(reference_at(home, row.pinned_load))
         yield Payment(
             number=row.number,
             kind=EventKind(row.kind),
@@ -311,22 +319,21 @@ def _payments(home: Home, connection: Connection, zone: str) -> Iterator[Payment
             currency=row.currency,
             gateway=row.gateway,
             reference=row.reference,
-            day=booking_day(happened, recorded, then[-1] if then else None),
+            day=day,
             happened_at=format_us(row.at_us),
             customer_id=row.customer_id,
-            customer=names[row.pinned_load].customer(row.customer_id).legal_name,
+            customer=parties[row.pinned_load].customer(row.customer_id).legal_name,
         )
 
 
 def _owed(
-    connection: Connection, day: date, payments: list[Payment], accounts: Accounts
+    connection: Connection, day: date, events: list[tuple[date, Any]], accounts: Accounts
 ) -> dict[tuple[str, str], Decimal]:
     """What is outstanding at the end of a day, invoice by invoice, by account and currency."""
-    events: dict[str, list[tuple[EventKind, int]]] = {}
-    for one in payments:
-        if one.day <= day:
-            minor = int(one.amount.scaleb(minor_digits(one.currency)))
-            events.setdefault(one.number, []).append((one.kind, minor))
+    by_number: dict[str, list[tuple[EventKind, int]]] = {}
+    for booked, event in events:
+        if booked <= day:
+            by_number.setdefault(event.number, []).append((EventKind(event.kind), event.amount_minor))
     by_then = credit_notes.c.issue_day <= day_number(day)
     given = select(credit_notes.c.invoice_number, func.sum(credit_notes.c.total_minor).label("credited"))
     credited = given.where(by_then).group_by(credit_notes.c.invoice_number).subquery()
@@ -336,7 +343,7 @@ def _owed(
     sums: dict[tuple[str, str], int] = {}
     for row in connection.execute(query.where(invoices.c.issue_day <= day_number(day))):
         key = (accounts.of("receivable", customer=row.customer_id), row.currency)
-        left = Money.of(events.get(row.number, ())).outstanding(row.total_minor, int(row.credited or 0))
+        left = Money.of(by_number.get(row.number, ())).outstanding(row.total_minor, int(row.credited or 0))
         sums[key] = sums.get(key, 0) + left
     return {key: from_minor(sums[key], key[1]) for key in sorted(sums)}
 
