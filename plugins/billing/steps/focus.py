@@ -1,7 +1,10 @@
 """FOCUS for buyers: what was issued in some days, and the usage of the cycles closed in them, as rows of charges.
 
-What is told is chosen by issue date, in the seller's zone: put end to end, exports tell everything once. Before a file
-is written its charges are compared with net and tax of every document in it.
+What is told is chosen by issue date, in the seller's zone: put end to end, exports tell everything once.
+Tokens are told on the day of their sale, by the reference data of the export: a sale that is entered later is only in
+an export of its sale's days that is made after that.
+
+Before a file is written its charges are compared with net and tax of every document in it.
 """
 
 from __future__ import annotations
