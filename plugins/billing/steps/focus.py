@@ -54,10 +54,10 @@ from billing.outbound.focus_files import VERSIONS, types_of, write_focus_csv, wr
 from billing.steps.reference import reference_at
 from billing.steps.register import read_register
 from billing.store.home import Home
-from billing.store.invoices import from_minor
+from billing.store.invoices import from_minor, issued_lines
 from billing.store.ledger import ISSUED
 from billing.store.reference_history import last_load
-from billing.store.tables import carry, closes, credit_note_lines, credit_notes, cycles, draws, invoice_lines, invoices
+from billing.store.tables import carry, closes, credit_notes, cycles, draws, invoices
 
 EVERYBODY = "all"
 _NAME_DIGITS = 16
@@ -281,7 +281,7 @@ class _Told:
             loads={one: _Known.at(home, one) for one in sorted(loads)},
             documents=read_register(home, connection, first, last).rows,
             heads=heads,
-            lines=_grouped(_lines(connection, days), lambda row: row.number),
+            lines=_grouped(issued_lines(connection, first, last), lambda row: row.number),
             cycles=closed,
             usage=usage,
             drawn=_grouped(connection.execute(_drawn(edges)), lambda row: (row.team_id, row.cycle_start_us)),
@@ -318,19 +318,6 @@ def _heads(connection: Connection, days: tuple[int, int]) -> Iterator[Any]:
     yield from connection.execute(select(invoices.c.number, *columns).where(invoices.c.issue_day.between(*days)))
     given = select(credit_notes.c.number, *columns).join(invoices, invoices.c.number == credit_notes.c.invoice_number)
     yield from connection.execute(given.where(credit_notes.c.issue_day.between(*days)))
-
-
-def _lines(connection: Connection, days: tuple[int, int]) -> Iterator[Any]:
-    """Lines of every document: line_no, api, charged_units, unit_price_micro, net_minor, by_amount."""
-    line, given = invoice_lines.c, credit_note_lines.c
-    own = select(line.number, line.line_no, line.api, line.charged_units, line.unit_price_micro, line.net_minor)
-    own = own.join(invoices, invoices.c.number == line.number).where(invoices.c.issue_day.between(*days))
-    yield from connection.execute(own.order_by(line.number, line.line_no))
-    columns = (given.number, given.line_no, line.api, given.charged_units, given.unit_price_micro, given.net_minor)
-    back = select(*columns, given.by_amount).join(credit_notes, credit_notes.c.number == given.number)
-    same = and_(line.number == credit_notes.c.invoice_number, line.line_no == given.invoice_line_no)
-    back = back.join(invoice_lines, same).where(credit_notes.c.issue_day.between(*days))
-    yield from connection.execute(back.order_by(given.number, given.line_no))
 
 
 _BY_CYCLE = closes.c.close_no == cycles.c.close_no
@@ -411,7 +398,7 @@ def _billed(line: Any, metered: Metered, currency: str) -> BilledLine:
         charged_units=line.charged_units,
         unit_price=decimal_of_micro(line.unit_price_micro),
         net=from_minor(line.net_minor, currency),
-        by_amount=bool(getattr(line, "by_amount", 0)),
+        by_amount=bool(line.by_amount),
     )
 
 

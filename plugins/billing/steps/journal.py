@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, and_, desc, func, select
+from sqlalchemy import Connection, desc, func, select
 
 from billing.core import checks
 from billing.core.accounts import Accounts
@@ -57,8 +57,8 @@ from billing.steps.reference import reference_at
 from billing.steps.register import read_register
 from billing.store import log
 from billing.store.home import Home
-from billing.store.invoices import from_minor
-from billing.store.tables import credit_note_lines, credit_notes, invoice_lines, invoices, payment_events, period_locks
+from billing.store.invoices import from_minor, issued_lines
+from billing.store.tables import credit_notes, invoices, payment_events, period_locks
 from billing.store.tables import log as log_rows
 
 LOG_KIND = "journal"
@@ -241,9 +241,11 @@ def _with_opened(closing: Balances, opening: Balances) -> dict[tuple[str, str], 
 
 def _documents(home: Home, connection: Connection, month: Month) -> Iterator[Document]:
     """What was issued in the month, reconciled with the ledger, with net by API."""
-    found = read_register(home, connection, month.first_day, month.last_day).rows
-    lines = _lines(connection, month)
-    for row in found:
+    days = (month.first_day, month.last_day)
+    lines: dict[str, list[tuple[str, int]]] = {}
+    for line in issued_lines(connection, *days):
+        lines.setdefault(line.number, []).append((line.api, line.net_minor))
+    for row in read_register(home, connection, *days).rows:
         yield _document(row, lines.get(row.number, []))
 
 
@@ -265,28 +267,6 @@ def _document(row: Registered, lines: list[tuple[str, int]]) -> Document:
         tax=row.tax.copy_negate() if is_credit and row.tax else row.tax,
         total=row.total.copy_negate() if is_credit and row.total else row.total,
     )
-
-
-def _lines(connection: Connection, month: Month) -> dict[str, list[tuple[str, int]]]:
-    """By number of an invoice or credit note of the month: API and net in minor units, line by line."""
-    days = (day_number(month.first_day), day_number(month.last_day))
-    own = select(invoice_lines.c.number, invoice_lines.c.api, invoice_lines.c.net_minor).join(invoices)
-    given = (
-        select(credit_note_lines.c.number, invoice_lines.c.api, credit_note_lines.c.net_minor)
-        .join(credit_notes, credit_notes.c.number == credit_note_lines.c.number)
-        .join(
-            invoice_lines,
-            and_(
-                invoice_lines.c.number == credit_notes.c.invoice_number,
-                invoice_lines.c.line_no == credit_note_lines.c.invoice_line_no,
-            ),
-        )
-    )
-    found: dict[str, list[tuple[str, int]]] = {}
-    for query in (own.where(invoices.c.issue_day.between(*days)), given.where(credit_notes.c.issue_day.between(*days))):
-        for row in connection.execute(query):
-            found.setdefault(row.number, []).append((row.api, row.net_minor))
-    return found
 
 
 def _events(connection: Connection, zone: str) -> Iterator[tuple[date, Any]]:
