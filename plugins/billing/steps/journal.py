@@ -44,7 +44,7 @@ from billing.core.journal import (
 from billing.core.months import Month
 from billing.core.parties import Parties
 from billing.core.payments import EventKind, Money
-from billing.core.quantity import minor_digits, total
+from billing.core.quantity import minor_digits, signed, total
 from billing.core.reference import Reference
 from billing.core.register import DocumentKind, Registered
 from billing.core.token_movements import MoneyMovement, TokenMovement
@@ -180,18 +180,19 @@ def _made(home: Home, connection: Connection, month: Month, now: datetime, accou
     events = list(_events(connection, zone))
     issued = [document_entry(one, accounts) for one in _documents(home, connection, month)]
     paid = [payment_entry(one, accounts) for one in _payments(home, events, month)]
-    taken_back, accruals = _accrued(month, before, books, previous, accounts)
+    booked, accruals = _accrued(month, before, books, previous, accounts)
     grants = [(one, money) for one, money in moved_grants(before, books) if money is not None]
     tokens = _tokens(month, zone, grants, previous, accounts)
+    taken_back = [reversed_entry(one, month.first_day) for one in booked]
     entries = in_order([*issued, *(one for one in paid if one), *taken_back, *accruals, *tokens])
     deferred = {
         one.grant.grant_id: Deferred(kind=one.grant.kind.value, currency=one.grant.currency, amount=money.deferred)
         for one, money in grants
     }
     opening, closing = (
-        _owed(connection, day, events, accounts) | _of_accruals(booked, accounts) | _of_deferred(left, accounts)
-        for day, booked, left in (
-            (month.before.last_day, [reversed_entry(one, one.date) for one in taken_back], _opening(grants, previous)),
+        _owed(connection, day, events, accounts) | _of_accruals(accrued, accounts) | _of_deferred(left, accounts)
+        for day, accrued, left in (
+            (month.before.last_day, booked, _opening(grants, previous)),
             (month.last_day, accruals, deferred),
         )
     )
@@ -251,6 +252,7 @@ def _documents(home: Home, connection: Connection, month: Month) -> Iterator[Doc
 
 def _document(row: Registered, lines: list[tuple[str, int]]) -> Document:
     is_credit = row.kind is DocumentKind.CREDIT_NOTE
+    sign = -1 if is_credit else 1
     return Document(
         number=row.number,
         is_credit=is_credit,
@@ -264,8 +266,8 @@ def _document(row: Registered, lines: list[tuple[str, int]]) -> Document:
         cycle_start=format_instant(row.cycle_start),
         currency=row.currency,
         lines=tuple((api, from_minor(net, row.currency)) for api, net in lines),
-        tax=row.tax.copy_negate() if is_credit and row.tax else row.tax,
-        total=row.total.copy_negate() if is_credit and row.total else row.total,
+        tax=signed(sign, row.tax),
+        total=signed(sign, row.total),
     )
 
 
@@ -331,12 +333,12 @@ def _owed(
 def _accrued(
     month: Month, before: Books, books: Books, previous: Journal | None, accounts: Accounts
 ) -> tuple[list[Entry], list[Entry]]:
-    """What the month before had accrued, taken back, and what this one accrues."""
+    """What the month before had accrued, as it was booked, and what this one accrues."""
     if previous is not None:
         booked = [one for one in previous.entries if one.entry_id in set(previous.accruals)]
     else:
         booked = _accruals(month.before, before, accounts)
-    return [reversed_entry(one, month.first_day) for one in booked], _accruals(month, books, accounts)
+    return booked, _accruals(month, books, accounts)
 
 
 def _accruals(month: Month, books: Books, accounts: Accounts) -> list[Entry]:
@@ -387,16 +389,12 @@ def _of_deferred(deferred: Mapping[str, Deferred], accounts: Accounts) -> dict[t
     sums: dict[tuple[str, str], list[Decimal]] = {}
     for one in deferred.values():
         sums.setdefault((accounts.of("deferred_tokens", kind=one.kind), one.currency), []).append(one.amount)
-    return {key: _credit(total(amounts, minor_digits(key[1]))) for key, amounts in sorted(sums.items())}
+    return {key: signed(-1, total(amounts, minor_digits(key[1]))) for key, amounts in sorted(sums.items())}
 
 
 def _of_accruals(accruals: list[Entry], accounts: Accounts) -> dict[tuple[str, str], Decimal]:
     account = accounts.of("accrued")
     return {key: amount for key, amount in moved({}, accruals).items() if key[0] == account}
-
-
-def _credit(amount: Decimal) -> Decimal:
-    return amount.copy_negate() if amount else amount
 
 
 # --- how it is kept --------------------------------------------------------------------------------------------------
