@@ -22,7 +22,7 @@ from sqlalchemy import Connection, and_, func, select
 from billing.core import checks
 from billing.core.accounts import component
 from billing.core.cycles import local_date, start_of_local_day_us
-from billing.core.errors import DataRefused, NotFound, UsageError
+from billing.core.errors import NotFound, UsageError
 from billing.core.focus import (
     BilledLine,
     Charge,
@@ -51,12 +51,11 @@ from billing.core.register import DocumentKind, Registered
 from billing.core.token_movements import SoldGrant, sold_grants
 from billing.outbound.file_sets import Staged, placed_in, schema_told
 from billing.outbound.focus_files import VERSIONS, types_of, write_focus_csv, write_focus_parquet
-from billing.steps.reference import reference_at
+from billing.steps.reference import demanded_load, reference_at
 from billing.steps.register import read_register
 from billing.store.home import Home
 from billing.store.invoices import from_minor, issued_lines
 from billing.store.ledger import ISSUED
-from billing.store.reference_history import last_load
 from billing.store.tables import carry, closes, credit_notes, cycles, draws, invoices
 
 EVERYBODY = "all"
@@ -148,10 +147,7 @@ def charges(home: Home, first: date, last: date, customer_id: str = "") -> Charg
     if last < first:
         raise UsageError(f"From {first} to {last} there is no day.")
     with home.database.read() as connection:
-        load_no = last_load(connection)
-        if not load_no:
-            raise DataRefused("There are no reference data yet: run `billing reference load FOLDER`.")
-        told = _Told.read(home, connection, load_no, first, last)
+        told = _Told.read(home, connection, demanded_load(connection), first, last)
         shares = _shares(told)
         usage = list(_of_usage(told, shares))
         made = [*_of_documents(told, shares), *(one for one in usage if one is not None), *_purchases(told)]

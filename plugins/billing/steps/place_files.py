@@ -23,7 +23,7 @@ from billing.steps import commit_points
 from billing.steps.origin import origin
 from billing.steps.places import Place
 from billing.steps.progress import Progress, silent
-from billing.steps.reference import reference_at
+from billing.steps.reference import reference_at, seller_zone
 from billing.steps.run_summary import SUMMARY
 from billing.steps.telemetry import say
 from billing.store import log
@@ -210,6 +210,6 @@ def _facts(home: Home, connection: Connection) -> dict[str, tuple[date, str]]:
     found |= {row.number: (from_day(row.issue_day), row.customer_id) for row in connection.execute(notes)}
     issued = select(closes).where(closes.c.issued_at_us.is_not(None), closes.c.pinned_load > 0)
     for row in connection.execute(issued):
-        zone = str(reference_at(home, row.pinned_load)["seller"].iloc[0]["time_zone"])
+        zone = seller_zone(reference_at(home, row.pinned_load))
         found[f"close-{row.close_no}"] = (issue_date(from_us(row.issued_at_us), zone), "all")
     return found

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from billing.core.cycles import local_date
-from billing.core.errors import DataRefused
 from billing.core.focus import Service
 from billing.core.instants import to_us
 from billing.core.months import Month
@@ -19,9 +18,8 @@ from billing.outbound.focus_files import VERSIONS
 from billing.steps.export import write_all
 from billing.steps.focus import place_focus
 from billing.steps.places import Place
-from billing.steps.reference import reference_at
+from billing.steps.reference import demanded_load, reference_at, seller_zone
 from billing.store.home import Home
-from billing.store.reference_history import last_load
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,10 +46,8 @@ def place(home: Home, where: Exports, at: datetime, service: Service) -> dict[st
     ``DataRefused`` where the place may not be written, ``SourceUnavailable`` where it cannot be reached now.
     """
     with home.database.read() as connection:
-        load_no = last_load(connection)
-    if not load_no:
-        raise DataRefused("There are no reference data yet: run `billing reference load FOLDER`.")
-    zone = str(reference_at(home, load_no)["seller"]["time_zone"].iloc[0])
+        load_no = demanded_load(connection)
+    zone = seller_zone(reference_at(home, load_no))
     month = Month.of(local_date(zone, to_us(at)))
     done: dict[str, int] = {}
     done["outputs"] = sum(write_all(home, where.set_of("outputs")).values())
