@@ -21,9 +21,12 @@ from billing.core.journal import (
     is_balanced,
     moved,
     payment_entry,
+    token_entries,
 )
+from billing.core.model import Kind
 from billing.core.payments import EventKind, Money
 from billing.core.quantity import minor_digits, total
+from billing.core.token_movements import MoneyMovement, SoldGrant
 
 JULY = date(2026, 7, 20)
 PAID = Payment(
@@ -154,3 +157,35 @@ def test_an_id_that_is_there_twice_and_a_balance_that_differs_are_told() -> None
     key = ("Assets:Receivable", "EUR")
     assert agrees("x", {key: Decimal(1)}, {key: Decimal("1.00")}) == []
     assert len(agrees("x", {key: Decimal(1)}, {})) == 1
+
+
+@pytest.mark.parametrize(
+    ("is_known", "found"),
+    [
+        (True, {"Income:Tokens": "60.00", "Liabilities:Deferred:Tokens": "-60.00"}),
+        (
+            False,
+            {"Assets:Clearing:Tokens": "100.00", "Income:Tokens": "-40.00", "Liabilities:Deferred:Tokens": "-60.00"},
+        ),
+    ],
+    ids=["it was used up", "it was not known"],
+)
+def test_a_sale_is_booked_once_also_where_nothing_was_left_of_it(is_known: bool, found: dict[str, str]) -> None:
+    """60.00 are owed of a grant of 100.00 of which the journal before left nothing deferred."""
+    grant = SoldGrant(
+        grant_id="g1",
+        team_id="t1",
+        subscription_id="s1",
+        kind=Kind.FLEX,
+        granted_micro=10_000_000,
+        sold_at_us=0,
+        ended_at_us=10**18,
+        currency="EUR",
+        amount=Decimal("100.00"),
+    )
+    owed, nothing = Decimal("60.00"), Decimal("0.00")
+    amounts = MoneyMovement(opening=owed, sold=nothing, recognised=nothing, breakage=nothing, deferred=owed)
+    days = (JULY, "2026-07", date(2026, 7, 1), date(2026, 7, 31))
+    (entry,) = token_entries(grant, amounts, nothing, *days, Accounts(), is_known=is_known)
+    assert {one.account: str(one.amount) for one in entry.postings} == found
+    assert is_balanced([entry]) == []

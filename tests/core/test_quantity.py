@@ -20,6 +20,7 @@ from billing.core.quantity import (
     multiply,
     parse_micro,
     round_half_up,
+    signed,
 )
 
 # ISO 4217 says more digits than the locale data do: CLDR drops those that are out of use in the streets.
@@ -133,3 +134,11 @@ def test_minor_digits_of_every_currency_but_where_cldr_differs_on_purpose() -> N
 def test_what_fits_in_64_bits(value: int, fits: bool) -> None:
     """Rule 2.1: integers of 10^-6 in 64 bits."""
     assert fits_int64(value) is fits
+
+
+@pytest.mark.parametrize(
+    ("sign", "amount", "text"),
+    [(1, "1.50", "1.50"), (-1, "1.50", "-1.50"), (-1, "-1.50", "1.50"), (-1, "0.00", "0.00"), (1, "-1", "-1")],
+)
+def test_an_opposite_is_exact_and_0_has_no_sign(sign: int, amount: str, text: str) -> None:
+    assert str(signed(sign, Decimal(amount))) == text

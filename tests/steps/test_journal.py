@@ -333,6 +333,22 @@ def test_a_grant_that_is_told_of_later_is_sold_later(shop: Shop) -> None:
     ]
 
 
+def test_a_grant_that_was_journaled_as_used_up_is_not_sold_again(shop: Shop) -> None:
+    """A correction of July that comes once its journal is kept gives tokens back: income less, and no second sale."""
+    grants = ["g2,flex2,10,2026-06-15T00:00:00Z,2027-07-01T00:00:00Z,100.00,EUR"]
+    shop.load(subscriptions=MID_JUNE, token_grants=grants)
+    shop.ingest(USAGE[2], "e5,2026-07-17T00:00:00Z,a2,render,140,,", now="2026-10-01T00:00:00Z")
+    shop.close("2026-07-15T02:00:00Z")
+    locked(shop, JULY)
+    assert made(shop, JULY).deferred["g2"].amount == 0
+    shop.ingest("c5,2026-07-17T00:00:00Z,a2,render,-80,e5,", now="2026-10-01T00:00:00Z")
+    found = [one for one in made(shop, AUGUST).entries if one.narration == "Tokens: known later"]
+    assert [{part.account: str(part.amount) for part in one.postings} for one in found] == [
+        {"Income:Tokens": "40.00", "Liabilities:Deferred:Tokens": "-40.00"}
+    ]
+    checked(shop, JULY, AUGUST)
+
+
 def test_the_command_writes_it(shop: Shop, run_billing) -> None:  # type: ignore[no-untyped-def]
     billed(shop)
     out = shop.fresh("out")

@@ -14,6 +14,7 @@ from billing.core.file_layout import Layout
 from billing.steps.audit.logged import disagreements
 from billing.steps.credit import credit
 from billing.steps.place_files import Destination, list_placed, place_files
+from billing.steps.places import Place
 from billing.steps.run_summary import SUMMARY
 from billing.store import log
 from billing.store.documents import write_document
@@ -43,7 +44,7 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
             endpoint_url=given["aws_endpoint_url"],
             client_kwargs={"region_name": given["aws_region"]},
         )
-    return Destination(location=location, layout=LAYOUT, summaries=SUMMARIES, storage=lambda: storage)
+    return Destination(place=Place(location=location, storage=lambda: storage), layout=LAYOUT, summaries=SUMMARIES)
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def issued(shop: Shop) -> Shop:
 
 
 def there(destination: Destination) -> dict[str, bytes]:
-    files = destination.storage()
+    files = destination.place.storage()
     files.invalidate_cache()
     root = str(files._strip_protocol(destination.location)).rstrip("/")
     return {place.removeprefix(root + "/"): files.cat_file(place) for place in files.find(root)}
@@ -88,7 +89,7 @@ def test_one_that_is_there_is_found_and_one_that_differs_is_not_replaced(
     issued: Shop, destination: Destination
 ) -> None:
     """The first is what a run leaves that was killed before its row was written."""
-    files = destination.storage()
+    files = destination.place.storage()
     for number, content in ((ONE, None), (TWO, b"somebody's own")):
         customer = "..%2F..%2Fc1" if number == ONE else "c2"
         path = f"2026/{customer}/{number}.pdf"
@@ -111,34 +112,26 @@ def test_credit_notes_and_summaries_have_their_places(shop: Shop, tmp_path: Path
         write_document(connection, "close-1", SUMMARY, kept, "", {})
         told = {"number": "close-1", "kind": SUMMARY, "sha256": kept.sha256, "bundle": ""}
         log.append(connection, instant("08-02"), "document", told)
-    place = Destination(
-        location=str(tmp_path / "out"), layout=LAYOUT, summaries=SUMMARIES, storage=lambda: fsspec.filesystem("file")
-    )
+    place = Destination(place=Place.at(str(tmp_path / "out")), layout=LAYOUT, summaries=SUMMARIES)
     assert place_files(shop.home, place).placed == 3
     assert there(place) == expected(note, "c1") | {"2026/summaries/close-1.pdf": b"page"}
 
 
 def test_a_copy_that_cannot_be_made_stops_no_other(issued: Shop, tmp_path: Path) -> None:
-    place = Destination(
-        location=str(tmp_path / "out"), layout=LAYOUT, summaries=SUMMARIES, storage=lambda: fsspec.filesystem("file")
-    )
+    place = Destination(place=Place.at(str(tmp_path / "out")), layout=LAYOUT, summaries=SUMMARIES)
     damaged = next(issued.home.documents.folder.rglob("*.pdf"))
     damaged.chmod(0o644)
     damaged.write_bytes(b"changed")
     done = place_files(issued.home, place)
     assert done.placed == 3 and "was changed after it was written" in done.problems[0]
     (tmp_path / "file").write_text("")
-    nowhere = Destination(
-        location=str(tmp_path / "file"), layout=LAYOUT, summaries=SUMMARIES, storage=lambda: fsspec.filesystem("file")
-    )
+    nowhere = Destination(place=Place.at(str(tmp_path / "file")), layout=LAYOUT, summaries=SUMMARIES)
     with pytest.raises(BillingError, match="files cannot be placed here|cannot be reached"):
         place_files(issued.home, nowhere)
 
 
 def test_a_row_that_was_changed_is_found(issued: Shop, tmp_path: Path) -> None:
-    place = Destination(
-        location=str(tmp_path / "out"), layout=LAYOUT, summaries=SUMMARIES, storage=lambda: fsspec.filesystem("file")
-    )
+    place = Destination(place=Place.at(str(tmp_path / "out")), layout=LAYOUT, summaries=SUMMARIES)
     place_files(issued.home, place)
     with issued.home.database.write() as connection:
         connection.execute(update(placed_files).where(placed_files.c.number == ONE).values(sha256="0" * 64))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from billing.core.errors import DataRefused
+from billing.core.errors import DataRefused, SourceUnavailable
 from billing.core.focus import Service
 from billing.steps.placed_exports import Exports, place
 
@@ -50,6 +51,43 @@ def test_a_place_that_cannot_be_written_is_said(shop: Shop, tmp_path: Path) -> N
     billed(shop)
     with pytest.raises(DataRefused, match=r"exports cannot be placed here"):
         place(shop.home, Exports.at("nosuch://bucket/x"), AT, Service())
+
+
+class _Unsaid:
+    """What a service is, of which a mistake in the program makes nothing."""
+
+    @property
+    def category(self) -> str:
+        raise ValueError("a mistake of ours")
+
+
+def test_a_mistake_of_ours_is_none_of_the_place(shop: Shop) -> None:
+    billed(shop)
+    root = shop.fresh("exports")
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        place(shop.home, Exports.at(str(root)), AT, _Unsaid())  # type: ignore[arg-type]
+    assert (root / "outputs/manifest.json").exists() and not (root / "focus/2026-08/manifest.json").exists()
+
+
+class _Failed(Exception):
+    """What a storage raises that knows no ``OSError``."""
+
+
+class _Failing(MemoryFileSystem):  # type: ignore[misc]
+    cachable = False
+
+    def put_file(self, *_: object, **__: object) -> None:
+        raise _Failed("slow down")
+
+
+def test_what_a_storage_says_in_its_own_words_is_told(shop: Shop) -> None:
+    def fails() -> MemoryFileSystem:
+        raise _Failed("no token")
+
+    billed(shop)
+    for storage, said in ((_Failing, "slow down"), (fails, "no token")):
+        with pytest.raises(SourceUnavailable, match=f"memory://x: cannot be reached .*{said}.* Run again"):
+            place(shop.home, Exports(location="memory://x", storage=storage), AT, Service())
 
 
 def test_without_reference_data_there_is_nothing_to_place(shop: Shop, tmp_path: Path) -> None:

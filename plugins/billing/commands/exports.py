@@ -56,7 +56,9 @@ def export_tables(
         ),
     ] = Format.CSV,
 ) -> None:
-    """Write the outputs: cycles, carry, charges, invoices and credit notes with their lines, rejected, parked."""
+    """Write the outputs: cycles, carry, charges, invoices and credit notes with their lines, payments with their
+    events, rejected, parked.
+    """
     from billing.steps.export import export, export_parquet
 
     with opened_home(context) as (home, _):

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from billing.core.errors import Finding
 from billing.core.model import Kind
-from billing.core.quantity import decimal_of_micro, divide_half_up, minor_digits, multiply, total
+from billing.core.quantity import decimal_of_micro, divide_half_up, minor_digits, multiply, signed, total
 
 SERVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -232,9 +232,9 @@ def line_charge(
         currency=currency,
         category=Category.USAGE,
         description=f"Credit of {what}" if is_credit else what,
-        billed=_signed(sign, line.net),
-        effective=_signed(sign, line.net),
-        priced=_signed(sign, exact),
+        billed=signed(sign, line.net),
+        effective=signed(sign, line.net),
+        priced=signed(sign, exact),
         is_correction=is_correction,
         metered=line.metered,
         sku_id=line.metered.api,
@@ -435,7 +435,3 @@ def reconciles(charges: Iterable[Charge], totals: Mapping[str, Decimal]) -> list
         if said is None or sum_ != said:
             found.append(Finding(file=number, message=f"its charges add up to {sum_}, the document says {said}"))
     return found
-
-
-def _signed(sign: int, amount: Decimal) -> Decimal:
-    return amount if sign > 0 or not amount else amount.copy_negate()

@@ -17,7 +17,7 @@ from billing.core.accounts import Accounts
 from billing.core.accrual import AccruedLine
 from billing.core.errors import Finding
 from billing.core.payments import MANUAL, EventKind
-from billing.core.quantity import minor_digits, total
+from billing.core.quantity import minor_digits, signed, total
 from billing.core.token_movements import MoneyMovement, SoldGrant
 
 _ID_DIGITS = 16
@@ -98,13 +98,13 @@ def document_entry(document: Document, accounts: Accounts) -> Entry:
     sign = -1 if document.is_credit else 1
 
     def posting(role: str, amount: Decimal, **ids: str) -> Posting:
-        return Posting(account=accounts.of(role, **ids), amount=_times(sign, amount), currency=document.currency)
+        return Posting(account=accounts.of(role, **ids), amount=signed(sign, amount), currency=document.currency)
 
     postings = [posting("receivable", document.total, customer=document.customer_id)]
     for api, net in _summed(document.lines, document.currency).items():
-        postings.append(posting("usage", _times(-1, net), api=api, country=document.country))
+        postings.append(posting("usage", signed(-1, net), api=api, country=document.country))
     if document.tax:
-        postings.append(posting("vat", _times(-1, document.tax), country=document.country))
+        postings.append(posting("vat", signed(-1, document.tax), country=document.country))
     kind = "credit-note" if document.is_credit else "invoice"
     said = f"Credit note {document.number} for {document.invoice_number}" if document.is_credit else ""
     return Entry(
@@ -146,7 +146,7 @@ def payment_entry(payment: Payment, accounts: Accounts) -> Entry | None:
         other = accounts.of("bank")
     else:
         other = accounts.of("gateway", gateway=payment.gateway)
-    amount = _times(way, payment.amount)
+    amount = signed(way, payment.amount)
     return Entry(
         entry_id=entry_id("payment", payment.number, payment.kind.value, payment.gateway, payment.reference),
         date=payment.day,
@@ -165,7 +165,7 @@ def payment_entry(payment: Payment, accounts: Accounts) -> Entry | None:
                 amount=amount,
                 currency=payment.currency,
             ),
-            Posting(account=other, amount=_times(-1, amount), currency=payment.currency),
+            Posting(account=other, amount=signed(-1, amount), currency=payment.currency),
         ),
     )
 
@@ -187,7 +187,7 @@ def _accrual(
     by_api = _summed([(line.api, line.net) for line in lines], currency)
     whole = total(by_api.values(), minor_digits(currency))
     earned = [
-        Posting(account=accounts.of("usage", api=api, country=country), amount=_times(-1, net), currency=currency)
+        Posting(account=accounts.of("usage", api=api, country=country), amount=signed(-1, net), currency=currency)
         for api, net in by_api.items()
     ]
     return Entry(
@@ -211,7 +211,7 @@ def reversed_entry(accrual: Entry, day: date) -> Entry:
         document="",
         about=accrual.about,
         postings=tuple(
-            Posting(account=one.account, amount=_times(-1, one.amount), currency=one.currency)
+            Posting(account=one.account, amount=signed(-1, one.amount), currency=one.currency)
             for one in accrual.postings
         ),
     )
@@ -226,9 +226,12 @@ def token_entries(
     first_day: date,
     last_day: date,
     accounts: Accounts,
+    *,
+    is_known: bool,
 ) -> list[Entry]:
     """What a month did to a grant's money. ``booked`` is what an earlier journal left deferred of it: None where there
-    is none that stays. What is known of earlier months only now is booked on the month's first day.
+    is none that stays; ``is_known``: that journal had its sale, also where all of it was used since. What is known of
+    earlier months only now is booked on the month's first day.
     """
     currency, kind = grant.currency, grant.kind.value
     deferred = accounts.of("deferred_tokens", kind=kind)
@@ -237,22 +240,22 @@ def token_entries(
     if amounts.sold:
         moves.append(("sold", sold_day, "Tokens sold", [(roles["tokens_sold"], amounts.sold)]))
     elif booked is not None and booked != amounts.opening:
-        moves.append(("late", first_day, "Tokens: known later", _late(grant, amounts, booked, roles)))
+        moves.append(("late", first_day, "Tokens: known later", _late(grant, amounts, booked, roles, is_known)))
     if amounts.recognised:
-        moves.append(("used", last_day, "Tokens used", [(roles["tokens"], _times(-1, amounts.recognised))]))
+        moves.append(("used", last_day, "Tokens used", [(roles["tokens"], signed(-1, amounts.recognised))]))
     if amounts.breakage:
-        moves.append(("expired", last_day, "Tokens expired", [(roles["breakage"], _times(-1, amounts.breakage))]))
+        moves.append(("expired", last_day, "Tokens expired", [(roles["breakage"], signed(-1, amounts.breakage))]))
     return [_token_entry(grant, move, month, deferred, currency) for move in moves]
 
 
 def _late(
-    grant: SoldGrant, amounts: MoneyMovement, booked: Decimal, roles: Mapping[str, str]
+    grant: SoldGrant, amounts: MoneyMovement, booked: Decimal, roles: Mapping[str, str], is_known: bool
 ) -> list[tuple[str, Decimal]]:
     """What an earlier month would have booked had it known: a sale that was entered later, or usage that came later."""
     digits = minor_digits(grant.currency)
-    if booked or grant.amount is None:
-        return [(roles["tokens"], total((amounts.opening, _times(-1, booked)), digits))]
-    used = total((amounts.opening, _times(-1, grant.amount)), digits)
+    if is_known or booked or grant.amount is None:
+        return [(roles["tokens"], total((amounts.opening, signed(-1, booked)), digits))]
+    used = total((amounts.opening, signed(-1, grant.amount)), digits)
     return [(roles["tokens_sold"], grant.amount), *([(roles["tokens"], used)] if used else [])]
 
 
@@ -264,7 +267,7 @@ def _token_entry(
     currency: str,
 ) -> Entry:
     what, day, said, others = move
-    against = _times(-1, total((amount for _, amount in others), minor_digits(currency)))
+    against = signed(-1, total((amount for _, amount in others), minor_digits(currency)))
     named = entry_id("tokens-sold", grant.grant_id) if what == "sold" else ""
     return Entry(
         entry_id=named or entry_id(f"tokens-{what}:{month}", grant.grant_id),
@@ -297,7 +300,7 @@ def forgotten_entry(
         about=(("grant", grant_id),),
         postings=(
             Posting(account=accounts.of("deferred_tokens", kind=kind), amount=booked, currency=currency),
-            Posting(account=accounts.of("breakage", kind=kind), amount=_times(-1, booked), currency=currency),
+            Posting(account=accounts.of("breakage", kind=kind), amount=signed(-1, booked), currency=currency),
         ),
     )
 
@@ -358,8 +361,3 @@ def _summed(lines: Iterable[tuple[str, Decimal]], currency: str) -> dict[str, De
     for api, net in lines:
         by_api.setdefault(api, []).append(net)
     return {api: total(by_api[api], minor_digits(currency)) for api in sorted(by_api)}
-
-
-def _times(sign: int, amount: Decimal) -> Decimal:
-    """The amount or its opposite, exactly; 0 has no sign."""
-    return amount if sign > 0 or not amount else amount.copy_negate()

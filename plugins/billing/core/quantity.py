@@ -99,6 +99,11 @@ def total(amounts: Iterable[Decimal], digits: int) -> Decimal:
     return sum_
 
 
+def signed(sign: int, amount: Decimal) -> Decimal:
+    """The amount, or its opposite where ``sign`` is below 0, exactly; 0 has no sign."""
+    return amount if sign > 0 or not amount else amount.copy_negate()
+
+
 def fits_int64(value: int) -> bool:
     """Whether an exact integer can be kept in 64 bits."""
     return -INT64_MAX <= value <= INT64_MAX

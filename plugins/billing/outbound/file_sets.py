@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
@@ -58,41 +58,53 @@ class Staged:
         return told | ({"rows": self.rows[name]} if name in self.rows else {})
 
 
+Reaching = Callable[[], AbstractContextManager[None]]
+"""What is put around what asks the place, to say in words what it says when it fails; never around the block."""
+
+
 @contextmanager
-def placed_in(folder: Path) -> Iterator[Staged]:
+def placed_in(folder: Path, reaching: Reaching = nullcontext) -> Iterator[Staged]:
     """A set of files for a folder. It takes its place when the block ends; where the block fails, nothing changes."""
-    if folder.is_file():
-        raise UsageError(f"{folder} is a file; give a folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=folder, prefix=_STAGING))
+    with reaching():
+        if folder.is_file():
+            raise UsageError(f"{folder} is a file; give a folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=folder, prefix=_STAGING))
     try:
         staged = Staged(folder=staging)
         yield staged
-        _place(staged, folder)
+        manifest = staged.manifest()
+        with reaching():
+            _place(staged, manifest, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager
-def placed_at(files: AbstractFileSystem, root: str) -> Iterator[Staged]:
+def placed_at(files: AbstractFileSystem, root: str, reaching: Reaching = nullcontext) -> Iterator[Staged]:
     """The same below a prefix of object storage, where a file appears whole."""
     with tempfile.TemporaryDirectory(prefix="billing-export-") as folder:
         staged = Staged(folder=Path(folder))
         yield staged
-        manifest, names = staged.manifest(), staged.names()
-        before = _names_of(files.cat_file(f"{root}/{MANIFEST}")) if files.exists(f"{root}/{MANIFEST}") else []
-        if before:
-            files.rm_file(f"{root}/{MANIFEST}")
-        for name in names:
-            files.put_file(str(staged.folder / name), f"{root}/{name}")
-        for name in set(before) - set(names):
-            files.rm_file(f"{root}/{name}")
-        files.pipe_file(f"{root}/{MANIFEST}", manifest)
+        manifest = staged.manifest()
+        with reaching():
+            _put(staged, manifest, files, root)
 
 
-def _place(staged: Staged, folder: Path) -> None:
-    manifest, names = staged.manifest(), staged.names()
-    path = folder / MANIFEST
+def _put(staged: Staged, manifest: bytes, files: AbstractFileSystem, root: str) -> None:
+    names = staged.names()
+    before = _names_of(files.cat_file(f"{root}/{MANIFEST}")) if files.exists(f"{root}/{MANIFEST}") else []
+    if before:
+        files.rm_file(f"{root}/{MANIFEST}")
+    for name in names:
+        files.put_file(str(staged.folder / name), f"{root}/{name}")
+    for name in set(before) - set(names):
+        files.rm_file(f"{root}/{name}")
+    files.pipe_file(f"{root}/{MANIFEST}", manifest)
+
+
+def _place(staged: Staged, manifest: bytes, folder: Path) -> None:
+    names, path = staged.names(), folder / MANIFEST
     before = _names_of(path.read_bytes()) if path.exists() else []
     path.unlink(missing_ok=True)
     for name in names:

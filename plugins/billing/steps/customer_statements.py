@@ -37,13 +37,12 @@ from billing.documents.errors import DocumentFailed
 from billing.documents.renderer import Renderer
 from billing.steps.books_at import Books, books_at
 from billing.steps.progress import Progress, silent
-from billing.steps.reference import reference_at
+from billing.steps.reference import demanded_load, reference_at
 from billing.steps.render import DEFAULT_THEME
 from billing.steps.statements import SOURCES
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.ledger import ISSUED
-from billing.store.reference_history import last_load
 from billing.store.tables import carry, credit_notes, cycles, draws, invoices
 from billing.store.usage_months import freshness, month_usage, read_view
 
@@ -96,9 +95,7 @@ def statements_of(
     """
     _demand_shown(month, now)
     with home.database.read() as connection:
-        load_no = last_load(connection)
-        if not load_no:
-            raise DataRefused("There are no reference data yet: run `billing reference load FOLDER`.")
+        load_no = demanded_load(connection)
         until_us = min(month.end_us("UTC"), to_us(now))
         reference = reference_at(home, load_no)
         chosen = _chosen(reference, until_us, teams)

@@ -1,14 +1,17 @@
 """FOCUS for buyers: what was issued in some days, and the usage of the cycles closed in them, as rows of charges.
 
-What is told is chosen by issue date, in the seller's zone: put end to end, exports tell everything once. Before a file
-is written its charges are compared with net and tax of every document in it.
+What is told is chosen by issue date, in the seller's zone: put end to end, exports tell everything once.
+Tokens are told on the day of their sale, by the reference data of the export: a sale that is entered later is only in
+an export of its sale's days that is made after that.
+
+Before a file is written its charges are compared with net and tax of every document in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +22,7 @@ from sqlalchemy import Connection, and_, func, select
 from billing.core import checks
 from billing.core.accounts import component
 from billing.core.cycles import local_date, start_of_local_day_us
-from billing.core.errors import DataRefused, NotFound, UsageError
+from billing.core.errors import NotFound, UsageError
 from billing.core.focus import (
     BilledLine,
     Charge,
@@ -48,13 +51,12 @@ from billing.core.register import DocumentKind, Registered
 from billing.core.token_movements import SoldGrant, sold_grants
 from billing.outbound.file_sets import Staged, placed_in, schema_told
 from billing.outbound.focus_files import VERSIONS, types_of, write_focus_csv, write_focus_parquet
-from billing.steps.reference import reference_at
+from billing.steps.reference import demanded_load, reference_at
 from billing.steps.register import read_register
 from billing.store.home import Home
-from billing.store.invoices import from_minor
+from billing.store.invoices import from_minor, issued_lines
 from billing.store.ledger import ISSUED
-from billing.store.reference_history import last_load
-from billing.store.tables import carry, closes, credit_note_lines, credit_notes, cycles, draws, invoice_lines, invoices
+from billing.store.tables import carry, closes, credit_notes, cycles, draws, invoices
 
 EVERYBODY = "all"
 _NAME_DIGITS = 16
@@ -145,17 +147,15 @@ def charges(home: Home, first: date, last: date, customer_id: str = "") -> Charg
     if last < first:
         raise UsageError(f"From {first} to {last} there is no day.")
     with home.database.read() as connection:
-        load_no = last_load(connection)
-        if not load_no:
-            raise DataRefused("There are no reference data yet: run `billing reference load FOLDER`.")
-        told = _Told.read(home, connection, load_no, first, last)
+        told = _Told.read(home, connection, demanded_load(connection), first, last)
         shares = _shares(told)
-        made = [*_of_documents(told, shares), *_of_usage(told, shares), *_purchases(told)]
+        usage = list(_of_usage(told, shares))
+        made = [*_of_documents(told, shares), *(one for one in usage if one is not None), *_purchases(told)]
         checks.demand(reconciles(made, {row.number: row.total for row in told.documents}))
         if customer_id and customer_id not in told.customers():
             raise NotFound(f"There is no customer {customer_id!r}, and nothing was ever issued to one.")
     mine = [one for one in made if customer_id in ("", one.payer.customer_id)]
-    return Charges(charges=tuple(sorted(mine, key=_order)), left_out=told.left_out[0])
+    return Charges(charges=tuple(sorted(mine, key=_order)), left_out=usage.count(None))
 
 
 def _order(one: Charge) -> tuple[object, ...]:
@@ -178,17 +178,19 @@ def _file_name(customer_id: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Known:
-    """What one load says: buyers, and APIs as they are sold."""
+    """What one load says: buyers, APIs as they are sold, grants of tokens in the order of their ids."""
 
     reference: Reference
     parties: Parties
     apis: Mapping[str, Any]
     sizes: Mapping[str, Sequence[tuple[int, int, bool]]]
     currencies: Mapping[str, Mapping[str, str]]
+    grants: Mapping[str, SoldGrant]
 
     @classmethod
     def at(cls, home: Home, load_no: int) -> _Known:
         reference = reference_at(home, load_no)
+        grants = {one.grant_id: one for one in sold_grants(reference)}
         sizes: dict[str, list[tuple[int, int, bool]]] = {}
         for row in rows(reference["unit_rates"].sort_values("valid_from")):
             takes_tokens = int(row.tokens_per_unit) != BLANK
@@ -198,7 +200,8 @@ class _Known:
             parties=Parties.from_reference(reference),
             apis={row.api: row for row in rows(reference["apis"])},
             sizes=sizes,
-            currencies=_currencies(reference),
+            currencies=_currencies(reference, grants.values()),
+            grants=grants,
         )
 
     def metered(self, api: str, end_us: int) -> Metered:
@@ -224,13 +227,13 @@ class _Known:
         )
 
 
-def _currencies(reference: Reference) -> dict[str, dict[str, str]]:
+def _currencies(reference: Reference, grants: Iterable[SoldGrant]) -> dict[str, dict[str, str]]:
     """By team the currencies that it pays in: of pay as you go by subscription, the newest first, then of tokens."""
     found: dict[str, dict[str, str]] = {}
     held = reference["subscriptions"].sort_values(["purchased_at", "subscription_id"], ascending=False)
     for row in rows(held[(held["kind"] == Kind.PAYG.value) & (held["team_id"] != "")]):
         found.setdefault(row.team_id, {})[row.subscription_id] = row.currency
-    for grant in sold_grants(reference):
+    for grant in grants:
         if grant.team_id and grant.currency:
             found.setdefault(grant.team_id, {}).setdefault(f"grant {grant.grant_id}", grant.currency)
     return found
@@ -242,7 +245,7 @@ _CycleKey = tuple[str, int]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Told:
     """One state of the books, as far as it is told: documents with their lines, closed cycles with their usage and
-    draws, every grant with what was used of it.
+    draws, what was used of every grant.
     """
 
     days: tuple[date, date]
@@ -255,9 +258,7 @@ class _Told:
     cycles: Mapping[_CycleKey, Any]
     usage: Mapping[_CycleKey, Mapping[str, int]]
     drawn: Mapping[_CycleKey, Sequence[Any]]
-    grants: Mapping[str, SoldGrant]
     used: Mapping[str, Sequence[Any]]
-    left_out: list[int] = field(default_factory=lambda: [0])
 
     @classmethod
     def read(cls, home: Home, connection: Connection, load_no: int, first: date, last: date) -> _Told:
@@ -275,14 +276,13 @@ class _Told:
             days=(first, last),
             zone=zone,
             now=now,
-            loads={one: _Known.at(home, one) for one in sorted(loads)},
+            loads={one: now if one == load_no else _Known.at(home, one) for one in sorted(loads)},
             documents=read_register(home, connection, first, last).rows,
             heads=heads,
-            lines=_grouped(_lines(connection, days), lambda row: row.number),
+            lines=_grouped(issued_lines(connection, first, last), lambda row: row.number),
             cycles=closed,
             usage=usage,
             drawn=_grouped(connection.execute(_drawn(edges)), lambda row: (row.team_id, row.cycle_start_us)),
-            grants={one.grant_id: one for one in sold_grants(now.reference)},
             used=_grouped(connection.execute(_used()), lambda row: row.grant_id),
         )
 
@@ -291,7 +291,7 @@ class _Told:
 
     def grant(self, grant_id: str, known: _Known, currency: str) -> Grant:
         """A grant as it is known now, or as it was when it is gone since."""
-        sold = self.grants.get(grant_id) or next(g for g in sold_grants(known.reference) if g.grant_id == grant_id)
+        sold = self.now.grants.get(grant_id) or known.grants[grant_id]
         return Grant(
             grant_id=grant_id,
             subscription_id=sold.subscription_id,
@@ -315,19 +315,6 @@ def _heads(connection: Connection, days: tuple[int, int]) -> Iterator[Any]:
     yield from connection.execute(select(invoices.c.number, *columns).where(invoices.c.issue_day.between(*days)))
     given = select(credit_notes.c.number, *columns).join(invoices, invoices.c.number == credit_notes.c.invoice_number)
     yield from connection.execute(given.where(credit_notes.c.issue_day.between(*days)))
-
-
-def _lines(connection: Connection, days: tuple[int, int]) -> Iterator[Any]:
-    """Lines of every document: line_no, api, charged_units, unit_price_micro, net_minor, by_amount."""
-    line, given = invoice_lines.c, credit_note_lines.c
-    own = select(line.number, line.line_no, line.api, line.charged_units, line.unit_price_micro, line.net_minor)
-    own = own.join(invoices, invoices.c.number == line.number).where(invoices.c.issue_day.between(*days))
-    yield from connection.execute(own.order_by(line.number, line.line_no))
-    columns = (given.number, given.line_no, line.api, given.charged_units, given.unit_price_micro, given.net_minor)
-    back = select(*columns, given.by_amount).join(credit_notes, credit_notes.c.number == given.number)
-    same = and_(line.number == credit_notes.c.invoice_number, line.line_no == given.invoice_line_no)
-    back = back.join(invoice_lines, same).where(credit_notes.c.issue_day.between(*days))
-    yield from connection.execute(back.order_by(given.number, given.line_no))
 
 
 _BY_CYCLE = closes.c.close_no == cycles.c.close_no
@@ -408,7 +395,7 @@ def _billed(line: Any, metered: Metered, currency: str) -> BilledLine:
         charged_units=line.charged_units,
         unit_price=decimal_of_micro(line.unit_price_micro),
         net=from_minor(line.net_minor, currency),
-        by_amount=bool(getattr(line, "by_amount", 0)),
+        by_amount=bool(line.by_amount),
     )
 
 
@@ -458,9 +445,9 @@ def _shares(told: _Told) -> _Shares:
     return _Shares(lines=lines, draws=unbilled, waiting=waiting)
 
 
-def _of_usage(told: _Told, shares: _Shares) -> Iterator[Charge]:
+def _of_usage(told: _Told, shares: _Shares) -> Iterator[Charge | None]:
     """What no invoice bills: units in the free tier, of tokens, of nothing; usage that made no unit yet; and tokens
-    that expired in a cycle.
+    that expired in a cycle. None for usage that is left out, as no currency of its team is known.
     """
     before = _used_before(told)
     for draw, micro in shares.draws:
@@ -472,7 +459,7 @@ def _of_usage(told: _Told, shares: _Shares) -> Iterator[Charge]:
         if draw.source in _TOKEN_KINDS:
             grant = told.grant(draw.grant_id, known, currency)
             if not grant.currency:
-                told.left_out[0] += 1
+                yield None
                 continue
             used = before[draw.grant_id, draw.cycle_start_us, draw.api]
             tokens: dict[str, Any] = {"tokens_micro": int(draw.tokens_micro), "used_before_micro": used}
@@ -481,18 +468,18 @@ def _of_usage(told: _Told, shares: _Shares) -> Iterator[Charge]:
             owner = draw.subscription_id
             yield free_charge(metered, currency=currency, source=draw.source, subscription_id=owner, **same, **units)
         else:
-            told.left_out[0] += 1
+            yield None
     yield from _waiting(told, shares)
     yield from _expired(told)
 
 
-def _waiting(told: _Told, shares: _Shares) -> Iterator[Charge]:
+def _waiting(told: _Told, shares: _Shares) -> Iterator[Charge | None]:
     for key, api, micro in shares.waiting:
         cycle = told.cycles[key]
         known, same = _of_team(told, cycle)
         currency = _currency(told, known, cycle)
         if not currency:
-            told.left_out[0] += 1
+            yield None
             continue
         yield free_charge(
             known.metered(api, cycle.cycle_end_us),
@@ -508,7 +495,7 @@ def _waiting(told: _Told, shares: _Shares) -> Iterator[Charge]:
 def _expired(told: _Told) -> Iterator[Charge]:
     """Tokens of grants that came to their end in a cycle, by its end."""
     by_team = _grouped(told.cycles.values(), lambda row: row.team_id)
-    for grant_id, sold in told.grants.items():
+    for grant_id, sold in told.now.grants.items():
         for cycle in by_team.get(sold.team_id, ()):
             if not cycle.cycle_start_us < sold.ended_at_us <= cycle.cycle_end_us:
                 continue
@@ -523,7 +510,7 @@ def _expired(told: _Told) -> Iterator[Charge]:
 def _purchases(told: _Told) -> Iterator[Charge]:
     """Grants that were sold in these days to a team, for an amount that is known: charged for all of their term."""
     first, last = told.days
-    for grant_id, sold in told.grants.items():
+    for grant_id, sold in told.now.grants.items():
         day = local_date(told.zone, sold.sold_at_us)
         if sold.amount is None or not sold.team_id or not first <= day <= last:
             continue

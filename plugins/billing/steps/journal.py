@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, and_, desc, func, select
+from sqlalchemy import Connection, desc, func, select
 
 from billing.core import checks
 from billing.core.accounts import Accounts
@@ -44,7 +44,7 @@ from billing.core.journal import (
 from billing.core.months import Month
 from billing.core.parties import Parties
 from billing.core.payments import EventKind, Money
-from billing.core.quantity import minor_digits, total
+from billing.core.quantity import minor_digits, signed, total
 from billing.core.reference import Reference
 from billing.core.register import DocumentKind, Registered
 from billing.core.token_movements import MoneyMovement, TokenMovement
@@ -57,8 +57,8 @@ from billing.steps.reference import reference_at
 from billing.steps.register import read_register
 from billing.store import log
 from billing.store.home import Home
-from billing.store.invoices import from_minor
-from billing.store.tables import credit_note_lines, credit_notes, invoice_lines, invoices, payment_events, period_locks
+from billing.store.invoices import from_minor, issued_lines
+from billing.store.tables import credit_notes, invoices, payment_events, period_locks
 from billing.store.tables import log as log_rows
 
 LOG_KIND = "journal"
@@ -177,21 +177,22 @@ def _made(home: Home, connection: Connection, month: Month, now: datetime, accou
     before = books_at(home, connection, month.start_us(zone))
     books = books_at(home, connection, month.end_us(zone))
     previous = _before(home, connection, month)
-    payments = list(_payments(home, connection, zone))
+    events = list(_events(connection, zone))
     issued = [document_entry(one, accounts) for one in _documents(home, connection, month)]
-    paid = [payment_entry(one, accounts) for one in payments if Month.of(one.day) == month]
-    taken_back, accruals = _accrued(month, before, books, previous, accounts)
+    paid = [payment_entry(one, accounts) for one in _payments(home, events, month)]
+    booked, accruals = _accrued(month, before, books, previous, accounts)
     grants = [(one, money) for one, money in moved_grants(before, books) if money is not None]
     tokens = _tokens(month, zone, grants, previous, accounts)
+    taken_back = [reversed_entry(one, month.first_day) for one in booked]
     entries = in_order([*issued, *(one for one in paid if one), *taken_back, *accruals, *tokens])
     deferred = {
         one.grant.grant_id: Deferred(kind=one.grant.kind.value, currency=one.grant.currency, amount=money.deferred)
         for one, money in grants
     }
     opening, closing = (
-        _owed(connection, day, payments, accounts) | _of_accruals(booked, accounts) | _of_deferred(left, accounts)
-        for day, booked, left in (
-            (month.before.last_day, [reversed_entry(one, one.date) for one in taken_back], _opening(grants, previous)),
+        _owed(connection, day, events, accounts) | _of_accruals(accrued, accounts) | _of_deferred(left, accounts)
+        for day, accrued, left in (
+            (month.before.last_day, booked, _opening(grants, previous)),
             (month.last_day, accruals, deferred),
         )
     )
@@ -241,14 +242,17 @@ def _with_opened(closing: Balances, opening: Balances) -> dict[tuple[str, str], 
 
 def _documents(home: Home, connection: Connection, month: Month) -> Iterator[Document]:
     """What was issued in the month, reconciled with the ledger, with net by API."""
-    found = read_register(home, connection, month.first_day, month.last_day).rows
-    lines = _lines(connection, month)
-    for row in found:
+    days = (month.first_day, month.last_day)
+    lines: dict[str, list[tuple[str, int]]] = {}
+    for line in issued_lines(connection, *days):
+        lines.setdefault(line.number, []).append((line.api, line.net_minor))
+    for row in read_register(home, connection, *days).rows:
         yield _document(row, lines.get(row.number, []))
 
 
 def _document(row: Registered, lines: list[tuple[str, int]]) -> Document:
     is_credit = row.kind is DocumentKind.CREDIT_NOTE
+    sign = -1 if is_credit else 1
     return Document(
         number=row.number,
         is_credit=is_credit,
@@ -262,48 +266,34 @@ def _document(row: Registered, lines: list[tuple[str, int]]) -> Document:
         cycle_start=format_instant(row.cycle_start),
         currency=row.currency,
         lines=tuple((api, from_minor(net, row.currency)) for api, net in lines),
-        tax=row.tax.copy_negate() if is_credit and row.tax else row.tax,
-        total=row.total.copy_negate() if is_credit and row.total else row.total,
+        tax=signed(sign, row.tax),
+        total=signed(sign, row.total),
     )
 
 
-def _lines(connection: Connection, month: Month) -> dict[str, list[tuple[str, int]]]:
-    """By number of an invoice or credit note of the month: API and net in minor units, line by line."""
-    days = (day_number(month.first_day), day_number(month.last_day))
-    own = select(invoice_lines.c.number, invoice_lines.c.api, invoice_lines.c.net_minor).join(invoices)
-    given = (
-        select(credit_note_lines.c.number, invoice_lines.c.api, credit_note_lines.c.net_minor)
-        .join(credit_notes, credit_notes.c.number == credit_note_lines.c.number)
-        .join(
-            invoice_lines,
-            and_(
-                invoice_lines.c.number == credit_notes.c.invoice_number,
-                invoice_lines.c.line_no == credit_note_lines.c.invoice_line_no,
-            ),
-        )
-    )
-    found: dict[str, list[tuple[str, int]]] = {}
-    for query in (own.where(invoices.c.issue_day.between(*days)), given.where(credit_notes.c.issue_day.between(*days))):
-        for row in connection.execute(query):
-            found.setdefault(row.number, []).append((row.api, row.net_minor))
-    return found
-
-
-def _payments(home: Home, connection: Connection, zone: str) -> Iterator[Payment]:
-    """Every event of the money with the day on which it is booked, in the order of the table."""
+def _events(connection: Connection, zone: str) -> Iterator[tuple[date, Any]]:
+    """Every event of the money after the day on which it is booked, in the order of the table."""
     locks = [
         (row.at_us, from_day(row.through_day))
         for row in connection.execute(select(period_locks).order_by(period_locks.c.lock_no))
     ]
-    names: dict[int, Parties] = {}
     columns = (invoices.c.currency, invoices.c.customer_id, invoices.c.pinned_load, invoices.c.issue_day)
     query = select(payment_events, *columns).join(invoices, invoices.c.number == payment_events.c.number)
     for row in connection.execute(query.order_by(payment_events.c.event_no)):
-        if row.pinned_load not in names:
-            names[row.pinned_load] = Parties.from_reference(reference_at(home, row.pinned_load))
         then = [through for at_us, through in locks if at_us <= row.recorded_at_us]
         issued = from_day(row.issue_day)
         happened, recorded = (max(issued, local_date(zone, us)) for us in (row.at_us, row.recorded_at_us))
+        yield booking_day(happened, recorded, then[-1] if then else None), row
+
+
+def _payments(home: Home, events: list[tuple[date, Any]], month: Month) -> Iterator[Payment]:
+    """Those that are booked in the month, with the customer as the invoice names it."""
+    parties: dict[int, Parties] = {}
+    for day, row in events:
+        if Month.of(day) != month:
+            continue
+        if row.pinned_load not in parties:
+            parties[row.pinned_load] = Parties.from_reference(reference_at(home, row.pinned_load))
         yield Payment(
             number=row.number,
             kind=EventKind(row.kind),
@@ -311,22 +301,21 @@ def _payments(home: Home, connection: Connection, zone: str) -> Iterator[Payment
             currency=row.currency,
             gateway=row.gateway,
             reference=row.reference,
-            day=booking_day(happened, recorded, then[-1] if then else None),
+            day=day,
             happened_at=format_us(row.at_us),
             customer_id=row.customer_id,
-            customer=names[row.pinned_load].customer(row.customer_id).legal_name,
+            customer=parties[row.pinned_load].customer(row.customer_id).legal_name,
         )
 
 
 def _owed(
-    connection: Connection, day: date, payments: list[Payment], accounts: Accounts
+    connection: Connection, day: date, events: list[tuple[date, Any]], accounts: Accounts
 ) -> dict[tuple[str, str], Decimal]:
     """What is outstanding at the end of a day, invoice by invoice, by account and currency."""
-    events: dict[str, list[tuple[EventKind, int]]] = {}
-    for one in payments:
-        if one.day <= day:
-            minor = int(one.amount.scaleb(minor_digits(one.currency)))
-            events.setdefault(one.number, []).append((one.kind, minor))
+    by_number: dict[str, list[tuple[EventKind, int]]] = {}
+    for booked, event in events:
+        if booked <= day:
+            by_number.setdefault(event.number, []).append((EventKind(event.kind), event.amount_minor))
     by_then = credit_notes.c.issue_day <= day_number(day)
     given = select(credit_notes.c.invoice_number, func.sum(credit_notes.c.total_minor).label("credited"))
     credited = given.where(by_then).group_by(credit_notes.c.invoice_number).subquery()
@@ -336,7 +325,7 @@ def _owed(
     sums: dict[tuple[str, str], int] = {}
     for row in connection.execute(query.where(invoices.c.issue_day <= day_number(day))):
         key = (accounts.of("receivable", customer=row.customer_id), row.currency)
-        left = Money.of(events.get(row.number, ())).outstanding(row.total_minor, int(row.credited or 0))
+        left = Money.of(by_number.get(row.number, ())).outstanding(row.total_minor, int(row.credited or 0))
         sums[key] = sums.get(key, 0) + left
     return {key: from_minor(sums[key], key[1]) for key in sorted(sums)}
 
@@ -344,12 +333,12 @@ def _owed(
 def _accrued(
     month: Month, before: Books, books: Books, previous: Journal | None, accounts: Accounts
 ) -> tuple[list[Entry], list[Entry]]:
-    """What the month before had accrued, taken back, and what this one accrues."""
+    """What the month before had accrued, as it was booked, and what this one accrues."""
     if previous is not None:
         booked = [one for one in previous.entries if one.entry_id in set(previous.accruals)]
     else:
         booked = _accruals(month.before, before, accounts)
-    return [reversed_entry(one, month.first_day) for one in booked], _accruals(month, books, accounts)
+    return booked, _accruals(month, books, accounts)
 
 
 def _accruals(month: Month, books: Books, accounts: Accounts) -> list[Entry]:
@@ -372,11 +361,13 @@ def _tokens(
     accounts: Accounts,
 ) -> Iterator[Entry]:
     days = (str(month), month.first_day, month.last_day)
-    none = Deferred(kind="", currency="", amount=Decimal(0))
+    nothing = None if previous is None else Decimal(0)
     for one, money in grants:
         grant = one.grant
-        booked = None if previous is None else previous.deferred.get(grant.grant_id, none).amount
-        yield from token_entries(grant, money, booked, local_date(zone, grant.sold_at_us), *days, accounts)
+        told = None if previous is None else previous.deferred.get(grant.grant_id)
+        booked = nothing if told is None else told.amount
+        sold_day = local_date(zone, grant.sold_at_us)
+        yield from token_entries(grant, money, booked, sold_day, *days, accounts, is_known=told is not None)
     still = {one.grant.grant_id for one, _ in grants}
     for grant_id, left in sorted(previous.deferred.items()) if previous is not None else ():
         if grant_id not in still and left.amount:
@@ -398,16 +389,12 @@ def _of_deferred(deferred: Mapping[str, Deferred], accounts: Accounts) -> dict[t
     sums: dict[tuple[str, str], list[Decimal]] = {}
     for one in deferred.values():
         sums.setdefault((accounts.of("deferred_tokens", kind=one.kind), one.currency), []).append(one.amount)
-    return {key: _credit(total(amounts, minor_digits(key[1]))) for key, amounts in sorted(sums.items())}
+    return {key: signed(-1, total(amounts, minor_digits(key[1]))) for key, amounts in sorted(sums.items())}
 
 
 def _of_accruals(accruals: list[Entry], accounts: Accounts) -> dict[tuple[str, str], Decimal]:
     account = accounts.of("accrued")
     return {key: amount for key, amount in moved({}, accruals).items() if key[0] == account}
-
-
-def _credit(amount: Decimal) -> Decimal:
-    return amount.copy_negate() if amount else amount
 
 
 # --- how it is kept --------------------------------------------------------------------------------------------------

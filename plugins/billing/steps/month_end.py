@@ -22,10 +22,9 @@ from billing.core.quantity import decimal_of_micro, minor_digits, total
 from billing.core.token_movements import MoneyMovement, TokenMovement, money, movement, sold_grants
 from billing.outbound.spreadsheets import Cell, Sheet, write_sheets
 from billing.steps.books_at import Books, CutCycle, Known, books_at
-from billing.steps.reference import reference_at
+from billing.steps.reference import demanded_load, reference_at, seller_zone
 from billing.store.home import Home
 from billing.store.invoices import from_minor
-from billing.store.reference_history import last_load
 from billing.store.tables import cycles, invoices
 
 ACCRUAL_COLUMNS = (
@@ -169,10 +168,7 @@ def moved_grants(before: Books, books: Books) -> tuple[tuple[TokenMovement, Mone
 
 def demand_over(home: Home, connection: Connection, month: Month, now: datetime) -> str:
     """The seller's zone; ``DataRefused`` where the month is not over in it at ``now``, or nothing is known yet."""
-    load_no = last_load(connection)
-    if not load_no:
-        raise DataRefused("There are no reference data yet: run `billing reference load FOLDER`.")
-    zone = str(reference_at(home, load_no)["seller"]["time_zone"].iloc[0])
+    zone = seller_zone(reference_at(home, demanded_load(connection)))
     end = from_us(month.end_us(zone))
     if now < end:
         raise DataRefused(f"{month} is not over in {zone}: it ends at {end.isoformat()}. Run this again after that.")

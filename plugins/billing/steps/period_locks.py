@@ -19,7 +19,7 @@ from billing.core.months import Month
 from billing.core.quantity import format_micro, parse_micro
 from billing.core.register import RegisterTotals
 from billing.steps.month_end import demand_over
-from billing.steps.reference import reference_at
+from billing.steps.reference import reference_at, seller_zone
 from billing.steps.register import ALL_TAXES, read_register
 from billing.store import log
 from billing.store.home import Home
@@ -118,7 +118,7 @@ def _demand_no_close(home: Home, connection: Connection, month: Month) -> None:
     last = last_close(connection)
     if last is None or last.state in (RATED, ISSUED) or not last.pinned_load:
         return
-    zone = str(reference_at(home, last.pinned_load)["seller"]["time_zone"].iloc[0])
+    zone = seller_zone(reference_at(home, last.pinned_load))
     if local_date(zone, last.issue_us) > month.last_day:
         return
     raise DataRefused(

@@ -4,29 +4,26 @@ it was written, and never over a file that is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Protocol
 
-import fsspec
-from fsspec import AbstractFileSystem
 from sqlalchemy import Connection, exists, insert, select
 
-from billing.core.errors import BillingError, DataRefused, SourceUnavailable
+from billing.core.errors import BillingError
 from billing.core.file_layout import Layout
 from billing.core.instants import from_day, from_us, to_us
 from billing.core.invoicing import issue_date
-from billing.core.mail_addresses import one_line
 from billing.documents.e_invoice.syntaxes import Syntax
 from billing.intake.sources.opening import Resolver
 from billing.outbound.new_files import create
 from billing.steps import commit_points
 from billing.steps.origin import origin
+from billing.steps.places import Place
 from billing.steps.progress import Progress, silent
-from billing.steps.reference import reference_at
+from billing.steps.reference import reference_at, seller_zone
 from billing.steps.run_summary import SUMMARY
 from billing.steps.telemetry import say
 from billing.store import log
@@ -53,22 +50,22 @@ class DescribedFiles(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
-    """A folder, or a prefix of object storage. ``storage`` opens the file system, at each use."""
+    """A place of copies, and how they are laid out in it."""
 
-    location: str
+    place: Place
     layout: Layout
     summaries: Layout
-    storage: Callable[[], AbstractFileSystem] = field(repr=False)
 
     @classmethod
     def at(cls, files: DescribedFiles, resolve: Resolver) -> Destination:
         """As the settings say: opened by their connection, else by this machine's environment."""
-        location, connection = files.location, files.connection
+        place = Place.at(files.location, files.connection, resolve)
+        return cls(place=place, layout=files.layout, summaries=files.summaries)
 
-        def storage() -> AbstractFileSystem:
-            return resolve.storage(connection, location) if connection else fsspec.url_to_fs(location)[0]
-
-        return cls(location=location, layout=files.layout, summaries=files.summaries, storage=storage)
+    @property
+    def location(self) -> str:
+        """Where the place is."""
+        return self.place.location
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,9 +150,9 @@ def _place(home: Home, destination: Destination, one: _Wanted) -> str:
         content = home.documents.read(one.kept_at, one.sha256)
     except BillingError as problem:
         return str(problem)
-    with _reaching(destination):
-        files = destination.storage()
-        place = f"{str(files._strip_protocol(destination.location)).rstrip('/')}/{one.path}"
+    with destination.place.reaching("files cannot be placed"):
+        files = destination.place.storage()
+        place = f"{destination.place.root(files)}/{one.path}"
         files.invalidate_cache()
         is_new = create(files, place, content)
         files.invalidate_cache()
@@ -213,20 +210,6 @@ def _facts(home: Home, connection: Connection) -> dict[str, tuple[date, str]]:
     found |= {row.number: (from_day(row.issue_day), row.customer_id) for row in connection.execute(notes)}
     issued = select(closes).where(closes.c.issued_at_us.is_not(None), closes.c.pinned_load > 0)
     for row in connection.execute(issued):
-        zone = str(reference_at(home, row.pinned_load)["seller"].iloc[0]["time_zone"])
+        zone = seller_zone(reference_at(home, row.pinned_load))
         found[f"close-{row.close_no}"] = (issue_date(from_us(row.issued_at_us), zone), "all")
     return found
-
-
-@contextmanager
-def _reaching(destination: Destination) -> Iterator[None]:
-    try:
-        yield
-    except BillingError:
-        raise
-    except (PermissionError, FileNotFoundError, NotADirectoryError, ImportError, ValueError) as error:
-        raise DataRefused(f"{destination.location}: files cannot be placed here ({one_line(str(error))}).") from None
-    except Exception as error:
-        raise SourceUnavailable(
-            f"{destination.location}: cannot be reached ({type(error).__name__}: {one_line(str(error))}). Run again."
-        ) from None

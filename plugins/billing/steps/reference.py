@@ -183,6 +183,19 @@ def reference_at(home: Home, load_no: int) -> Reference:
     return home.reference(load_no)
 
 
+def demanded_load(connection: Connection) -> int:
+    """The number of the last load; ``DataRefused`` before the first."""
+    load_no = last_load(connection)
+    if not load_no:
+        raise DataRefused("There are no reference data yet: run `billing reference load FOLDER`.")
+    return load_no
+
+
+def seller_zone(reference: Reference) -> str:
+    """The seller's time zone."""
+    return str(reference["seller"]["time_zone"].iloc[0])
+
+
 def _load(home: Home, picture: Picture, started: datetime, allow_removals: bool) -> LoadSummary:
     # No ingest runs meanwhile: what it accepts is judged by one load.
     with home.database.holding("ingest"), home.database.exclusive("books") as connection:

@@ -32,7 +32,7 @@ from billing.core.register import (
     register_of,
 )
 from billing.outbound.spreadsheets import Cell, Sheet, write_sheets
-from billing.steps.reference import reference_at
+from billing.steps.reference import reference_at, seller_zone
 from billing.store.documents import PDF, own_document
 from billing.store.home import Home
 from billing.store.invoices import from_minor
@@ -235,7 +235,7 @@ def _never_invoiced(home: Home, connection: Connection, first_day: date, last_da
     load_no = last_load(connection)
     if not load_no:
         return ()
-    zone = str(reference_at(home, load_no)["seller"]["time_zone"].iloc[0])
+    zone = seller_zone(reference_at(home, load_no))
     edges = [start_of_local_day_us(zone, day) for day in (first_day, last_day + timedelta(days=1))]
     paid = and_(draws.c.team_id == cycles.c.team_id, draws.c.cycle_start_us == cycles.c.cycle_start_us)
     query = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, literal, select
 
 from billing.core.errors import DataRefused
 from billing.core.instants import day_number, to_us
@@ -17,7 +18,7 @@ from billing.core.model import Kind
 from billing.core.quantity import minor_digits, parse_micro
 from billing.store.database import insert_rows
 from billing.store.ledger import Close
-from billing.store.tables import closes, credit_notes, draws, invoice_lines, invoices
+from billing.store.tables import closes, credit_note_lines, credit_notes, draws, invoice_lines, invoices
 
 # A statement of PostgreSQL takes 65,535 parameters at most.
 _NAMED_AT_ONCE = 1_000
@@ -98,6 +99,22 @@ def pinned_loads(connection: Connection, numbers: Sequence[str]) -> dict[str, in
         rows = connection.execute(select(invoices.c.number, invoices.c.pinned_load).where(some))
         found |= {row.number: row.pinned_load for row in rows}
     return found
+
+
+def issued_lines(connection: Connection, first: date, last: date) -> Iterator[Any]:
+    """Lines of every invoice and credit note issued from one day to another, both included, in order: number, line_no,
+    api, charged_units, unit_price_micro, net_minor, by_amount. Those of a credit note say what it gives back.
+    """
+    days = (day_number(first), day_number(last))
+    line, given = invoice_lines.c, credit_note_lines.c
+    own = select(line.number, line.line_no, line.api, line.charged_units, line.unit_price_micro, line.net_minor)
+    own = own.add_columns(literal(0).label("by_amount")).join(invoices, invoices.c.number == line.number)
+    yield from connection.execute(own.where(invoices.c.issue_day.between(*days)).order_by(line.number, line.line_no))
+    columns = (given.number, given.line_no, line.api, given.charged_units, given.unit_price_micro, given.net_minor)
+    back = select(*columns, given.by_amount).join(credit_notes, credit_notes.c.number == given.number)
+    same = and_(line.number == credit_notes.c.invoice_number, line.line_no == given.invoice_line_no)
+    back = back.join(invoice_lines, same).where(credit_notes.c.issue_day.between(*days))
+    yield from connection.execute(back.order_by(given.number, given.line_no))
 
 
 def invoiced_draws(connection: Connection, number: str) -> pd.DataFrame:

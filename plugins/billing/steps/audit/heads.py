@@ -5,44 +5,30 @@ A file is named ``2026-08-02-000814.head`` by the day in UTC and the row's numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
-import fsspec
-from fsspec import AbstractFileSystem
-
-from billing.core.errors import BillingError, ConservationBroken, DataRefused, NotFound, SourceUnavailable
-from billing.intake.sources.opening import Resolver
+from billing.core.errors import ConservationBroken, NotFound
 from billing.outbound.new_files import create
 from billing.steps.audit.chain import Head, verify_log
+from billing.steps.places import Place
 from billing.store import log
 from billing.store.home import Home
 
 SUFFIX = ".head"
+_REFUSED = "heads cannot be kept or read"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Heads:
-    """A folder, or a prefix of object storage, of heads. ``storage`` opens the file system, at each use."""
-
-    location: str
-    storage: Callable[[], AbstractFileSystem] = field(repr=False)
-
-    @classmethod
-    def at(cls, location: str, connection: str = "", resolve: Resolver | None = None) -> Heads:
-        """Those in a folder or below a URL, which ``connection`` opens, else this machine's environment."""
-        if connection and resolve is not None:
-            return cls(location=location, storage=lambda: resolve.storage(connection, location))
-        return cls(location=location, storage=lambda: fsspec.url_to_fs(location)[0])
+class Heads(Place):
+    """A place of heads."""
 
     def read(self) -> dict[str, Head]:
         """Every head by the name of its file, in the order of the names. A file that holds none is refused."""
-        with self._reaching():
+        with self.reaching(_REFUSED):
             files = self.storage()
             files.invalidate_cache()
-            root = self._root(files)
+            root = self.root(files)
             there = sorted(place for place in files.find(root) if place.endswith(SUFFIX)) if files.exists(root) else []
             found = {place.removeprefix(root).lstrip("/"): files.cat_file(place) for place in there}
         return {name: Head.parse(content.decode("utf-8", "replace")) for name, content in found.items()}
@@ -52,27 +38,13 @@ class Heads:
 
         Raises ``ConservationBroken`` where a file of that name holds another head.
         """
-        with self._reaching():
+        with self.reaching(_REFUSED):
             files = self.storage()
-            if create(files, f"{self._root(files)}/{name}", f"{head}\n".encode()):
+            if create(files, f"{self.root(files)}/{name}", f"{head}\n".encode()):
                 return True
         if self.read().get(name) != head:
             raise ConservationBroken(f"{self.location}/{name} holds another head than {head}: somebody wrote it.")
         return False
-
-    def _root(self, files: AbstractFileSystem) -> str:
-        return str(files._strip_protocol(self.location)).rstrip("/")
-
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except BillingError:
-            raise
-        except (PermissionError, FileNotFoundError, ImportError, ValueError) as error:
-            raise DataRefused(f"{self.location}: heads cannot be kept or read here ({error}).") from None
-        except Exception as error:
-            raise SourceUnavailable(f"{self.location}: cannot be reached ({error}). Run again.") from None
 
 
 def keep_head(home: Home, heads: Heads, now: datetime) -> tuple[Head, bool]:
