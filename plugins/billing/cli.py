@@ -51,7 +51,9 @@ A month, from nothing:
 
 Instants are written like 2026-08-15T01:00:00Z or 2026-08-15T03:00:00+02:00.
 
-Exit status: 0 done; 1 the data is refused, reasons on standard error; 2 wrong arguments; 3 done, but teams are parked.
+Exit status: 0 done; 1 the data is refused, reasons on standard error; 2 wrong arguments; 3 done, but something waits
+for a person (parked teams, payments, mails; what else is said at the command); 4 a close is rated and waits for
+approval, nothing of it is issued.
 """
 
 
