@@ -34,7 +34,7 @@ from billing.commands.terminal import (
 )
 from billing.commands.usage import usage_app
 from billing.core.errors import BillingError
-from billing.core.instants import format_instant
+from billing.core.instants import format_instant, format_us
 from billing.settings import Settings
 
 _HELP = """Usage billing that can be derived again: raw usage to charged units to PDF invoices.
@@ -201,8 +201,8 @@ def status(context: typer.Context) -> None:
         typer.echo(
             f"{'overdue':17} {run.dag_id} {run.run_id}: not done {run.limit_minutes} minutes after it was queued"
         )
-    for team_id, cycle_start, reason in found.parked:
-        typer.echo(f"{'parked':17} team {team_id}, cycle of {cycle_start}: {reason}")
+    for team in found.parked:
+        typer.echo(f"{'parked':17} team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.described}")
 
 
 def main() -> None:

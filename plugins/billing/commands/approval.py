@@ -118,8 +118,7 @@ def show_proposal(found: Proposal, *, everything: bool = False) -> None:
     for title, invoices in groups if not everything else (("All invoices", found.invoices),):
         _show_invoices(title, invoices if everything else invoices[:_SHOWN], len(invoices))
     for team in found.parked:
-        said = f"{team.reason} ({team.detail})" if team.detail else team.reason.value
-        errors.print(f"parked, and not in it: team {team.team_id}: {said}", markup=False)
+        errors.print(f"parked, and not in it: team {team.team_id}: {team.described}", markup=False)
     typer.echo(f"seen {found.sha256}")
 
 
@@ -181,7 +180,7 @@ def _say_answer(answer: Answer) -> None:
 def _finish(home: Home, settings: Settings, done: Answered, *, documents: bool) -> None:
     """Issue what was approved, and say so; once more it is found done."""
     from billing.commands.cycles import PARKED_STATUS
-    from billing.steps.close import described, invoice_numbers, issue, parked_teams
+    from billing.steps.close import invoice_numbers, issue, parked_teams
     from billing.steps.ledger_checks import check_ledger
     from billing.steps.render import render, unrendered
 
@@ -201,7 +200,7 @@ def _finish(home: Home, settings: Settings, done: Answered, *, documents: bool) 
     parked = parked_teams(home)
     for team in parked:
         errors.print(
-            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {described(team)}", markup=False
+            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.described}", markup=False
         )
     if parked:
         raise typer.Exit(PARKED_STATUS)

@@ -70,8 +70,6 @@ def cycles_close(
 
 
 def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
-    from billing.steps.close import described
-
     typer.echo(f"Close {done.close_no}: {done.cycles} cycles closed, {len(done.invoices)} invoices issued.")
     if done.invoices:
         typer.echo(f"  {done.invoices[0]} to {done.invoices[-1]}")
@@ -92,7 +90,7 @@ def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
         )
     for team in done.parked:
         errors.print(
-            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {described(team)}", markup=False
+            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.described}", markup=False
         )
 
 

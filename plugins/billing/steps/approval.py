@@ -40,7 +40,7 @@ from billing.store.home import Home
 from billing.store.invoices import last_invoice_us
 from billing.store.ledger import Close
 from billing.store.period_locks import demand_open
-from billing.store.tables import closes, parked
+from billing.store.tables import closes
 
 LOG_KIND = "approval"
 _REASON_MAX = 500
@@ -244,7 +244,6 @@ def _propose(
 ) -> Proposal:
     policy = Policy.from_json(this.approval)
     subscriptions = {draft.subscription_id for draft in drafts}
-    mine = select(parked).where(parked.c.close_no == this.close_no).order_by(parked.c.team_id)
     return propose(
         close_no=this.close_no,
         as_of=from_us(this.as_of_us),
@@ -255,10 +254,7 @@ def _propose(
         earlier=earlier_invoices(connection, this.close_no, subscriptions, policy.outlier_cycles),
         known_buyers=known_buyers(connection, this.close_no),
         rejected=rejected_cycles(connection, this.close_no),
-        parked=[
-            Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason), detail=r.detail)
-            for r in connection.execute(mine)
-        ],
+        parked=ledger.read_parked(connection, this.close_no),
     )
 
 

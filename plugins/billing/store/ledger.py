@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, desc, func,
 
 from billing.core.cycles import CycleSpan, day_of
 from billing.core.instants import DAY_US
-from billing.core.model import Kind, Parked
+from billing.core.model import Kind, Parked, ParkedReason
 from billing.core.rating import Rated
 from billing.core.spans import Opening, Used
 from billing.core.streams import TeamPlan
@@ -166,6 +166,17 @@ def write_parked(
     """Replace what is said of the teams of these shards: those that are not parked at this close are taken out."""
     connection.execute(delete(parked).where(parked.c.shard.in_(shards)))
     insert_rows(connection, parked, [_parked_row(p, close.close_no, shard_by_team[p.team_id]) for p in now_parked])
+
+
+def read_parked(connection: Connection, close_no: int | None = None) -> tuple[Parked, ...]:
+    """Who is parked now, by team: all, or those whom this close has parked."""
+    query = select(parked).order_by(parked.c.team_id)
+    if close_no is not None:
+        query = query.where(parked.c.close_no == close_no)
+    return tuple(
+        Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason), detail=r.detail)
+        for r in connection.execute(query)
+    )
 
 
 def _parked_row(team: Parked, close_no: int, shard: int) -> dict[str, object]:
