@@ -13,7 +13,8 @@ import typer
 from billing.commands.alerts import alerts_app
 from billing.commands.audit import audit_app
 from billing.commands.checks import checks_app
-from billing.commands.cycles import PARKED_STATUS, cycles_app
+from billing.commands.closing import PARKED_STATUS
+from billing.commands.cycles import cycles_app
 from billing.commands.exports import export_app
 from billing.commands.files import files_app
 from billing.commands.invoices import invoices_app
