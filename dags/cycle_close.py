@@ -207,7 +207,7 @@ def cycle_close() -> None:
     @task
     def report(close: dict[str, object], issued: int) -> None:
         from billing.core.instants import format_us
-        from billing.steps.close import described, parked_teams
+        from billing.steps.close import parked_teams
 
         print(f"{issued} invoices issued; usage is complete through {close['complete_through']}.")
         print(f"{close['waiting']} cycles are over and wait for usage.")
@@ -219,7 +219,7 @@ def cycle_close() -> None:
         gauge("cycles.waiting", int(str(close["waiting"])))
         if parked:
             listed = "\n".join(
-                f"team {p.team_id}, cycle of {format_us(p.cycle_start_us)}: {described(p)}" for p in parked
+                f"team {p.team_id}, cycle of {format_us(p.cycle_start_us)}: {p.described}" for p in parked
             )
             raise AirflowFailException(f"{len(parked)} teams are parked; all others are billed:\n{listed}")
 

@@ -13,7 +13,8 @@ import typer
 from billing.commands.alerts import alerts_app
 from billing.commands.audit import audit_app
 from billing.commands.checks import checks_app
-from billing.commands.cycles import PARKED_STATUS, cycles_app
+from billing.commands.closing import PARKED_STATUS
+from billing.commands.cycles import cycles_app
 from billing.commands.exports import export_app
 from billing.commands.files import files_app
 from billing.commands.invoices import invoices_app
@@ -34,7 +35,7 @@ from billing.commands.terminal import (
 )
 from billing.commands.usage import usage_app
 from billing.core.errors import BillingError
-from billing.core.instants import format_instant
+from billing.core.instants import format_instant, format_us
 from billing.settings import Settings
 
 _HELP = """Usage billing that can be derived again: raw usage to charged units to PDF invoices.
@@ -51,7 +52,9 @@ A month, from nothing:
 
 Instants are written like 2026-08-15T01:00:00Z or 2026-08-15T03:00:00+02:00.
 
-Exit status: 0 done; 1 the data is refused, reasons on standard error; 2 wrong arguments; 3 done, but teams are parked.
+Exit status: 0 done; 1 the data is refused, reasons on standard error; 2 wrong arguments; 3 done, but something waits
+for a person (parked teams, payments, mails; what else is said at the command); 4 a close is rated and waits for
+approval, nothing of it is issued.
 """
 
 
@@ -199,8 +202,8 @@ def status(context: typer.Context) -> None:
         typer.echo(
             f"{'overdue':17} {run.dag_id} {run.run_id}: not done {run.limit_minutes} minutes after it was queued"
         )
-    for team_id, cycle_start, reason in found.parked:
-        typer.echo(f"{'parked':17} team {team_id}, cycle of {cycle_start}: {reason}")
+    for team in found.parked:
+        typer.echo(f"{'parked':17} team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {team.described}")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,11 +34,16 @@ from billing.store.tables import documents
 from .small_world import REFERENCE, TEMPLATES, Shop, instant
 
 
-def invoiced(shop: Shop, *, first_buyer: str = "Buyer One") -> None:
-    """Two invoices, for t1 and t2."""
+def used(shop: Shop, *, first_buyer: str = "Buyer One") -> None:
+    """Usage of two teams, t1 and t2, for an invoice each."""
     shop.load(customers=[REFERENCE["customers"][0].replace("Buyer One", first_buyer), REFERENCE["customers"][1]])
     usage = ("e1,2026-07-05T00:00:00Z,a1,render,65,,", "e2,2026-07-06T00:00:00Z,a2,translate,3,,")
     shop.ingest(*usage, now="08-02")
+
+
+def invoiced(shop: Shop, *, first_buyer: str = "Buyer One") -> None:
+    """Two invoices, for t1 and t2."""
+    used(shop, first_buyer=first_buyer)
     shop.close("08-02")
 
 
@@ -115,6 +121,23 @@ def test_one_document_that_fails_stops_no_other_keeps_its_number_and_is_tried_ag
     after = pdfs(shop)
     assert sorted(after) == ["INV-2026-000001", "INV-2026-000002"]
     assert after["INV-2026-000002"] == before["INV-2026-000002"]
+
+
+def test_a_document_that_fails_is_said_alike_by_a_close_and_by_an_approval(
+    shop: Shop, tmp_path: Path, run_billing: Callable[..., tuple[int, str]]
+) -> None:
+    """The invoice is issued: what is left to do is said too."""
+    poor = copy_of_templates(tmp_path / "invoices", without="InvoiceCJK")
+    (shop.home.folder / "billing.toml").write_text(f'templates = "{poor}"\n', "utf-8")
+    used(shop, first_buyer="東京販売")
+    asked = run_billing(shop, "cycles", "close", "--as-of", "2026-08-02T00:00:00Z", "--ask")
+    assert "waits for approval" in asked[1]
+    approved = run_billing(shop, "cycles", "approve", "1", "--as-of", "2026-08-03T00:00:00Z")
+    closed = run_billing(shop, "cycles", "close", "--as-of", "2026-08-04T00:00:00Z")
+    for ended, said in (approved, closed):
+        assert ended == 0
+        (line,) = [line for line in said.splitlines() if line.startswith("no document for INV-2026-000001: ")]
+        assert line.endswith(". The invoice stands; mend the cause, then `billing invoices render`.")
 
 
 def test_a_template_change_never_alters_an_old_document(shop: Shop, tmp_path: Path) -> None:

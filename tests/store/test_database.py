@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, insert, inspect, select, text
 
 from billing.core.errors import StoreOutOfDate, UsageError
 from billing.store.configuration import CLOSE_LAG_SECONDS, MAX_UNITS_PER_CYCLE, configure, configured
-from billing.store.database import Database
+from billing.store.database import Database, in_parts
 from billing.store.home import Home
 from billing.store.tables import configuration, invoices, metadata
 
@@ -325,3 +325,11 @@ def test_foreign_keys_are_kept_on_both(home: Home) -> None:
         write()
     with home.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(invoices)).scalar_one() == 0
+
+
+def test_any_number_of_values_is_named_some_at_a_time_and_in_order() -> None:
+    many = [f"t{number}" for number in range(1_001)]
+    assert [len(some) for some in in_parts(many)] == [500, 500, 1]
+    assert [name for some in in_parts(reversed(many), 7) for name in some] == many[::-1]
+    assert list(in_parts(many[:500])) == [many[:500]]
+    assert list(in_parts([])) == []

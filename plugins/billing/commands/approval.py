@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from billing.commands.closing import finish
 from billing.commands.credit import AsOf
-from billing.commands.terminal import errors, opened_home, progress_shown, show_table
+from billing.commands.terminal import errors, opened_home, show_table
 from billing.core.errors import NotFound, UsageError
 from billing.core.instants import format_instant, format_us
 
@@ -70,7 +71,7 @@ def cycles_approve(
     with opened_home(context) as (home, settings):
         leave_out = parse_rejected(home, close_no, reject or ())
         done = approve(home, close_no, by=user(), at=at, rejected=leave_out, comment=comment, seen=seen)
-        _finish(home, settings, done, documents=documents)
+        _issue(home, settings, done, documents=documents)
 
 
 def cycles_reject(
@@ -88,7 +89,7 @@ def cycles_reject(
     at = _past(as_of)
     with opened_home(context) as (home, settings):
         done = reject_all(home, close_no, reason=reason, by=user(), at=at)
-        _finish(home, settings, done, documents=False)
+        _issue(home, settings, done, documents=False)
 
 
 def show_proposal(found: Proposal, *, everything: bool = False) -> None:
@@ -118,8 +119,7 @@ def show_proposal(found: Proposal, *, everything: bool = False) -> None:
     for title, invoices in groups if not everything else (("All invoices", found.invoices),):
         _show_invoices(title, invoices if everything else invoices[:_SHOWN], len(invoices))
     for team in found.parked:
-        said = f"{team.reason} ({team.detail})" if team.detail else team.reason.value
-        errors.print(f"parked, and not in it: team {team.team_id}: {said}", markup=False)
+        errors.print(f"parked, and not in it: team {team.team_id}: {team.described}", markup=False)
     typer.echo(f"seen {found.sha256}")
 
 
@@ -178,12 +178,9 @@ def _say_answer(answer: Answer) -> None:
         typer.echo(f"  rejected: team {team_id}: {reason}")
 
 
-def _finish(home: Home, settings: Settings, done: Answered, *, documents: bool) -> None:
+def _issue(home: Home, settings: Settings, done: Answered, *, documents: bool) -> None:
     """Issue what was approved, and say so; once more it is found done."""
-    from billing.commands.cycles import PARKED_STATUS
-    from billing.steps.close import described, invoice_numbers, issue, parked_teams
-    from billing.steps.ledger_checks import check_ledger
-    from billing.steps.render import render, unrendered
+    from billing.steps.close import invoice_numbers, issue, parked_teams
 
     close_no = done.answer.close_no
     issue(home, close_no)
@@ -192,19 +189,7 @@ def _finish(home: Home, settings: Settings, done: Answered, *, documents: bool) 
     typer.echo(
         f"Close {close_no}: {len(numbers)} invoices issued." + (f" {numbers[0]} to {numbers[-1]}" if numbers else "")
     )
-    if documents:
-        with progress_shown() as progress:
-            failed = render(home, unrendered(home), settings.templates, progress, theme=settings.theme).failed
-        for number, problem in failed:
-            errors.print(f"no document for {number}: {problem}", markup=False)
-    check_ledger(home, settings.sql / "checks", close_no=close_no)
-    parked = parked_teams(home)
-    for team in parked:
-        errors.print(
-            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {described(team)}", markup=False
-        )
-    if parked:
-        raise typer.Exit(PARKED_STATUS)
+    finish(home, settings, close_no, parked_teams(home), documents=documents)
 
 
 def _waiting(home: Home) -> int:

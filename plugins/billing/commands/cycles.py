@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from billing.commands.approval import cycles_approval, cycles_approve, cycles_reject, show_proposal
+from billing.commands.closing import finish
 from billing.commands.summary import cycles_summary
 from billing.commands.terminal import errors, opened_home, parse_instant, progress_shown, show_table
 from billing.core.errors import ApprovalAwaited, UsageError
-from billing.core.instants import format_instant, format_us
+from billing.core.instants import format_instant
 
 if TYPE_CHECKING:
     from billing.steps.close import CloseSummary
-
-PARKED_STATUS = 3
-
 
 cycles_app = typer.Typer(help="Billing cycles.", no_args_is_help=True)
 cycles_app.command("summary")(cycles_summary)
@@ -46,32 +43,22 @@ def cycles_close(
     """
     from billing.steps.approval import approval_request
     from billing.steps.close import close
-    from billing.steps.ledger_checks import check_ledger
-    from billing.steps.render import render, unrendered
 
     if as_of > datetime.now(UTC):
         raise UsageError(f"{format_instant(as_of)} is in the future: nothing is closed before it is over (rule 6.3).")
-    with opened_home(context) as (home, settings), progress_shown() as progress:
+    with opened_home(context) as (home, settings):
         policy = settings.approval.policy
         try:
-            done = close(home, as_of, approval=policy.asked() if ask else policy, progress=progress)
+            with progress_shown() as progress:
+                done = close(home, as_of, approval=policy.asked() if ask else policy, progress=progress)
         except ApprovalAwaited as awaited:
             show_proposal(approval_request(home, awaited.close_no))
             raise
-        failed = (
-            render(home, unrendered(home), settings.templates, progress, theme=settings.theme).failed
-            if documents
-            else ()
-        )
-        _say_close(done, failed)
-        check_ledger(home, settings.sql / "checks", close_no=done.close_no)
-    if done.parked:
-        raise typer.Exit(PARKED_STATUS)
+        _say_close(done)
+        finish(home, settings, done.close_no, done.parked, documents=documents)
 
 
-def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
-    from billing.steps.close import described
-
+def _say_close(done: CloseSummary) -> None:
     typer.echo(f"Close {done.close_no}: {done.cycles} cycles closed, {len(done.invoices)} invoices issued.")
     if done.invoices:
         typer.echo(f"  {done.invoices[0]} to {done.invoices[-1]}")
@@ -85,15 +72,6 @@ def _say_close(done: CloseSummary, failed: Iterable[tuple[str, str]]) -> None:
         errors.print(f"{done.waiting.cycles} cycles are over and wait: {said}.")
     for source in done.waiting.awaited:
         errors.print(f"waits for {source}", markup=False)
-    for number, problem in failed:
-        errors.print(
-            f"no document for {number}: {problem}. The invoice stands; mend the cause, then `billing invoices render`.",
-            markup=False,
-        )
-    for team in done.parked:
-        errors.print(
-            f"parked: team {team.team_id}, cycle of {format_us(team.cycle_start_us)}: {described(team)}", markup=False
-        )
 
 
 @cycles_app.command("refresh")

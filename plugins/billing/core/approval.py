@@ -16,7 +16,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from billing.core.cycles import CycleSpan
-from billing.core.instants import format_instant, format_us
+from billing.core.instants import format_instant, format_us, from_us
 from billing.core.invoicing import DraftInvoice, in_issue_order
 from billing.core.model import Parked
 from billing.core.parties import Parties
@@ -110,7 +110,6 @@ class ProposedInvoice:
     customer: str
     subscription_id: str
     cycle_start: datetime
-    cycle_end: datetime
     currency: str
     net: Decimal
     tax: Decimal
@@ -268,8 +267,7 @@ def _invoices(
             customer_id=draft.customer_id,
             customer=parties.customer(draft.customer_id).legal_name,
             subscription_id=draft.subscription_id,
-            cycle_start=draft.cycle.describe().start,
-            cycle_end=draft.cycle.describe().end,
+            cycle_start=from_us(draft.cycle.start_us),
             currency=draft.currency,
             net=draft.net,
             tax=draft.tax,

@@ -118,6 +118,11 @@ class Parked:
     reason: ParkedReason
     detail: str = ""
 
+    @property
+    def described(self) -> str:
+        """Why, in words for a person."""
+        return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seller:

@@ -40,7 +40,7 @@ from billing.store.home import Home
 from billing.store.invoices import last_invoice_us
 from billing.store.ledger import Close
 from billing.store.period_locks import demand_open
-from billing.store.tables import closes, parked
+from billing.store.tables import closes
 
 LOG_KIND = "approval"
 _REASON_MAX = 500
@@ -63,8 +63,7 @@ def ask(home: Home, close_no: int) -> Proposal | None:
         if this.state in (ledger.APPROVED, ledger.ISSUED):
             return None
         demand_rated(connection, this)
-        asked_ever = this.approval or rejected_cycles(connection, close_no)
-        if not ledger.close_cycles(connection, close_no) or (this.state == ledger.OPEN and not asked_ever):
+        if not _may_be_asked(connection, this) or not ledger.close_cycles(connection, close_no):
             return None
     found = approval_request(home, close_no)
     if not found.asked_why:
@@ -118,9 +117,7 @@ def demand_answered(
     """Raise ``ApprovalAwaited`` where a person is asked for this close and has not answered: also where whoever issues
     it has never asked. The caller holds the lock ``books``.
     """
-    if this.state == ledger.APPROVED:
-        return
-    if this.state == ledger.OPEN and not this.approval and not rejected_cycles(connection, this.close_no):
+    if this.state == ledger.APPROVED or not _may_be_asked(connection, this):
         return
     found = _propose(connection, this, cycles, drafts, reference)
     if found.asked_why:
@@ -170,7 +167,7 @@ def reject_all(home: Home, close_no: int, *, reason: str, by: str, at: datetime,
         if (there := _answer_there(connection, close_no)) is not None:
             everyone = {} if ledger.close_cycles(connection, close_no) else dict.fromkeys(there.rejected, reason)
             return _found(there, {team_id: _one_line(why) for team_id, why in everyone.items()})
-    teams = approval_request(home, close_no).teams
+        teams = _rated_teams(connection, close_no)
     return approve(home, close_no, by=by, at=at, rejected=dict.fromkeys(teams, reason), seen=seen)
 
 
@@ -183,7 +180,8 @@ def parse_rejected(home: Home, close_no: int, lines: Sequence[str]) -> dict[str,
         return {}
     with home.database.read() as connection:
         there = _answer_there(connection, close_no)
-    found, wrong = rejected_of(lines, there.rejected if there is not None else approval_request(home, close_no).teams)
+        teams = _rated_teams(connection, close_no) if there is None else there.rejected
+    found, wrong = rejected_of(lines, teams)
     if wrong:
         raise DataRefused(
             f"Close {close_no}: this cannot be left out. Give a team of the close and the reason, as TEAM = REASON:",
@@ -235,6 +233,19 @@ def _read(connection: Connection, close_no: int) -> Close:
     return ledger.read_close(connection, close_no)
 
 
+def _may_be_asked(connection: Connection, this: Close) -> bool:
+    """Whether anybody has to look at what a close would issue: it waits, its settings may ask, or a person has left out
+    cycles of it before. Of any other close nothing has to be derived.
+    """
+    return this.state != ledger.OPEN or bool(this.approval) or bool(rejected_cycles(connection, this.close_no))
+
+
+def _rated_teams(connection: Connection, close_no: int) -> list[str]:
+    """The teams of a rated close, by id."""
+    demand_rated(connection, ledger.read_close(connection, close_no))
+    return sorted({team_id for team_id, _ in ledger.close_cycles(connection, close_no)})
+
+
 def _propose(
     connection: Connection,
     this: Close,
@@ -244,7 +255,6 @@ def _propose(
 ) -> Proposal:
     policy = Policy.from_json(this.approval)
     subscriptions = {draft.subscription_id for draft in drafts}
-    mine = select(parked).where(parked.c.close_no == this.close_no).order_by(parked.c.team_id)
     return propose(
         close_no=this.close_no,
         as_of=from_us(this.as_of_us),
@@ -255,10 +265,7 @@ def _propose(
         earlier=earlier_invoices(connection, this.close_no, subscriptions, policy.outlier_cycles),
         known_buyers=known_buyers(connection, this.close_no),
         rejected=rejected_cycles(connection, this.close_no),
-        parked=[
-            Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason), detail=r.detail)
-            for r in connection.execute(mine)
-        ],
+        parked=ledger.read_parked(connection, this.close_no),
     )
 
 

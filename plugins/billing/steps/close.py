@@ -48,7 +48,7 @@ from billing.store.ledger import Close, LastClosed
 from billing.store.period_locks import demand_open
 from billing.store.reference_history import last_load
 from billing.store.shards import SHARDS, shard_of
-from billing.store.tables import invoices, parked
+from billing.store.tables import invoices
 
 ROWS_AT_ONCE = 25_000_000
 """So many events of the usage table are rated in one task, by their sums: in some tens of seconds."""
@@ -385,16 +385,7 @@ def summarise(home: Home, close_no: int, waiting: Waiting) -> CloseSummary:
 def parked_teams(home: Home) -> tuple[Parked, ...]:
     """Who is parked now, and why (rule 3.8)."""
     with home.database.read() as connection:
-        found = connection.execute(select(parked).order_by(parked.c.team_id)).all()
-    return tuple(
-        Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason), detail=r.detail)
-        for r in found
-    )
-
-
-def described(team: Parked) -> str:
-    """Why a team is parked, in words for a person."""
-    return f"{team.reason} ({team.detail})" if team.detail else team.reason.value
+        return ledger.read_parked(connection)
 
 
 def invoice_numbers(home: Home, close_no: int) -> tuple[str, ...]:

@@ -17,13 +17,11 @@ from billing.core.model import Invoice, InvoiceReference, TaxCategory, TaxTreatm
 from billing.core.quantity import decimal_of_micro
 from billing.steps.reference import reference_at
 from billing.steps.statements import Statements
+from billing.store.database import in_parts
 from billing.store.documents import PDF, own_document
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.tables import cycles, documents, invoice_lines, invoices
-
-# A statement of PostgreSQL takes 65,535 parameters at most.
-_NUMBERS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +53,7 @@ def read_invoices(home: Home, numbers: Sequence[str]) -> list[Invoice]:
     heads: dict[str, Row[Any]] = {}
     lines: dict[str, list[Row[Any]]] = {}
     with home.database.read() as connection:
-        for low in range(0, len(numbers), _NUMBERS_AT_ONCE):
-            some = numbers[low : low + _NUMBERS_AT_ONCE]
+        for some in in_parts(numbers):
             heads |= {row.number: row for row in _heads(connection, some)}
             query = select(invoice_lines).where(invoice_lines.c.number.in_(some)).order_by(invoice_lines.c.line_no)
             for row in connection.execute(query):

@@ -10,12 +10,10 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from billing.core.model import ApiBilling
 from billing.steps.reference_versions import Version
+from billing.store.database import in_parts
 from billing.store.invoices import stands
 from billing.store.late_rows import Figure, Touched
 from billing.store.tables import carry, cycles, invoices
-
-# Databases bound the number of values that a statement may name.
-_NAMED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +53,8 @@ def cycle_of(table: Any) -> Any:
 
 def named(connection: Connection, query: Select[Any], column: Any, names: Collection[object]) -> Iterator[Any]:
     """The rows of a query in which ``column`` is one of any number of names."""
-    ordered = sorted(names)  # type: ignore[type-var]
-    for low in range(0, len(ordered), _NAMED_AT_ONCE):
-        yield from connection.execute(query.where(column.in_(ordered[low : low + _NAMED_AT_ONCE])))
+    for some in in_parts(sorted(names)):  # type: ignore[type-var]
+        yield from connection.execute(query.where(column.in_(some)))
 
 
 def closed_of_teams(connection: Connection, team_ids: Collection[str], from_us: int) -> dict[str, list[ClosedCycle]]:

@@ -31,8 +31,8 @@ from billing.store.configuration import CLOSE_LAG_SECONDS, configured
 from billing.store.documents import documents_of, write_document
 from billing.store.home import Home
 from billing.store.invoices import from_minor
-from billing.store.ledger import ISSUED
-from billing.store.tables import closes, credit_notes, cycles, invoices, parked
+from billing.store.ledger import ISSUED, read_parked
+from billing.store.tables import closes, credit_notes, cycles, invoices
 
 SUMMARY = "summary"
 """The kind of the document; its number is ``close-N``."""
@@ -73,7 +73,7 @@ def run_summary(home: Home, close_no: int) -> RunSummary:
         heads = _invoices_of(connection, close_no)
         before = _issued_before(connection, close_no)
         through = completeness(connection, row.pinned_batch).through_us
-        now_parked = _parked_by(connection, close_no)
+        now_parked = read_parked(connection, close_no)
         return RunSummary(
             close_no=close_no,
             as_of=from_us(row.as_of_us),
@@ -242,14 +242,6 @@ def _waiting(connection: Connection, reference: Reference, this: Row[Any]) -> in
     )
 
 
-def _parked_by(connection: Connection, close_no: int) -> tuple[Parked, ...]:
-    found = connection.execute(select(parked).where(parked.c.close_no == close_no).order_by(parked.c.team_id))
-    return tuple(
-        Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason), detail=r.detail)
-        for r in found
-    )
-
-
 def _reasons(now_parked: Sequence[Parked]) -> tuple[tuple[ParkedReason, int], ...]:
     counts = Counter(one.reason for one in now_parked)
     return tuple((reason, counts[reason]) for reason in ParkedReason if counts[reason])
@@ -276,5 +268,4 @@ def _words_of_what_waits(summary: RunSummary) -> Iterator[str]:
         complete = format_instant(through) if through is not None else "no instant yet"
         yield f"  {summary.waiting} cycles wait: usage is complete through {complete}"
     for one in summary.parked:
-        detail = f" ({one.detail})" if one.detail else ""
-        yield f"  parked: team {one.team_id}, cycle of {format_us(one.cycle_start_us)}: {one.reason}{detail}"
+        yield f"  parked: team {one.team_id}, cycle of {format_us(one.cycle_start_us)}: {one.described}"

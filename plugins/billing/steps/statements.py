@@ -24,12 +24,12 @@ from billing.core.quantity import decimal_of_micro
 from billing.core.reference import FOREVER_US, Reference
 from billing.core.spans import Used
 from billing.core.terms import Terms
+from billing.store.database import in_parts
 from billing.store.tables import carry, cycles, draws, usage_days
 
 SOURCES = (Kind.FREE.value, Kind.TOKEN_FLEX.value, Kind.FLEX.value, Kind.PAYG.value, UNFUNDED)
 """Where units come from, in the order in which sources pay (rule 5.1)."""
 
-_NAMED_AT_ONCE = 500
 _Key = tuple[str, int]
 
 
@@ -111,9 +111,8 @@ class Statements:
 
 def _by_cycle(connection: Connection, table: Any, teams: Sequence[str]) -> dict[_Key, list[Row[Any]]]:
     found: dict[_Key, list[Row[Any]]] = defaultdict(list)
-    for low in range(0, len(teams), _NAMED_AT_ONCE):
-        query = select(table).where(table.c.team_id.in_(teams[low : low + _NAMED_AT_ONCE]))
-        for row in connection.execute(query):
+    for some in in_parts(teams):
+        for row in connection.execute(select(table).where(table.c.team_id.in_(some))):
             found[row.team_id, row.cycle_start_us].append(row)
     return found
 
@@ -127,10 +126,8 @@ def _taken(connection: Connection, subscriptions: Sequence[str]) -> dict[str, li
     query = select(*key, *of_cycle, *sums).join(cycles, own).where(draws.c.source != Kind.PAYG.value)
     query = query.group_by(*key, *of_cycle)
     found: dict[str, list[Any]] = defaultdict(list)
-    for low in range(0, len(subscriptions), _NAMED_AT_ONCE):
-        for row in connection.execute(
-            query.where(draws.c.subscription_id.in_(subscriptions[low : low + _NAMED_AT_ONCE]))
-        ):
+    for some in in_parts(subscriptions):
+        for row in connection.execute(query.where(draws.c.subscription_id.in_(some))):
             found[row.subscription_id].append(row)
     return found
 

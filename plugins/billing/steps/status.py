@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, func, select
 
 from billing.core.instants import format_us
+from billing.core.model import Parked
 from billing.core.zones import TZDATA_VERSION
 from billing.steps.awaited import Awaited, awaited
 from billing.steps.overdue import Overdue, overdue_runs
@@ -17,7 +18,7 @@ from billing.store.batches import COMMITTED, OPEN, completeness, pinnable
 from billing.store.documents import PDF, own_document
 from billing.store.home import Home
 from billing.store.reference_history import last_load
-from billing.store.tables import batches, closes, cycles, documents, invoices, parked, quarantine
+from billing.store.tables import batches, closes, cycles, documents, invoices, quarantine
 
 _OVERDUE_SHOWN = timedelta(days=1)
 _EVER = datetime.max.replace(tzinfo=UTC)
@@ -46,7 +47,7 @@ class Status:
     closed_cycles: int
     invoices: int
     documents: int
-    parked: tuple[tuple[str, str, str], ...]
+    parked: tuple[Parked, ...]
     overdue: tuple[Overdue, ...]
     log_rows: int
     log_head: str
@@ -79,7 +80,7 @@ def status(home: Home) -> Status:
             closed_cycles=_count(connection, cycles, cycles.c.state == ledger.ISSUED),
             invoices=_count(connection, invoices),
             documents=_count(connection, documents.join(invoices, own_document(invoices.c.number, PDF))),
-            parked=_parked(connection),
+            parked=ledger.read_parked(connection),
             overdue=overdue_runs(connection, datetime.now(UTC) - _OVERDUE_SHOWN),
             log_rows=rows,
             log_head=head,
@@ -98,11 +99,3 @@ def _quarantined(connection: Connection) -> dict[str, int]:
     query = select(quarantine.c.reason, func.count()).where(quarantine.c.ending == "")
     query = query.group_by(quarantine.c.reason).order_by(quarantine.c.reason)
     return {reason: int(count) for reason, count in connection.execute(query)}
-
-
-def _parked(connection: Connection) -> tuple[tuple[str, str, str], ...]:
-    rows = connection.execute(select(parked).order_by(parked.c.team_id))
-    return tuple(
-        (row.team_id, format_us(row.cycle_start_us), f"{row.reason} ({row.detail})" if row.detail else row.reason)
-        for row in rows
-    )

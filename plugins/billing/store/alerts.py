@@ -9,19 +9,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from billing.core.alerting import Alert
-from billing.store.database import insert_rows
+from billing.store.database import in_parts, insert_rows
 from billing.store.log import canonical
 from billing.store.tables import alerts
-
-_NAMED_AT_ONCE = 500
 
 
 def known_alerts(connection: Connection, keys: Collection[str]) -> dict[str, int | None]:
     """Those of these keys that were ever raised, with when they ended; None where they hold."""
     found: dict[str, int | None] = {}
-    named = sorted(keys)
-    for low in range(0, len(named), _NAMED_AT_ONCE):
-        mine = alerts.c.alert_key.in_(named[low : low + _NAMED_AT_ONCE])
+    for some in in_parts(sorted(keys)):
+        mine = alerts.c.alert_key.in_(some)
         found |= {row.alert_key: row.ended_at_us for row in connection.execute(select(alerts).where(mine))}
     return found
 
@@ -51,10 +48,8 @@ def write_raised(connection: Connection, raised: Iterable[Alert], at_us: int) ->
 
 def set_ended(connection: Connection, keys: Collection[str], at_us: int | None) -> None:
     """Say that these do not hold any more from an instant on, or (None) that they hold again."""
-    named = sorted(keys)
-    for low in range(0, len(named), _NAMED_AT_ONCE):
-        mine = alerts.c.alert_key.in_(named[low : low + _NAMED_AT_ONCE])
-        connection.execute(update(alerts).where(mine).values(ended_at_us=at_us))
+    for some in in_parts(sorted(keys)):
+        connection.execute(update(alerts).where(alerts.c.alert_key.in_(some)).values(ended_at_us=at_us))
 
 
 def read_alerts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,13 +11,10 @@ from sqlalchemy import Connection, and_, func, insert, select
 
 from billing.core.approval import Earlier
 from billing.core.instants import from_us, to_us
-from billing.store.database import insert_rows
+from billing.store.database import in_parts, insert_rows
 from billing.store.invoices import from_minor
 from billing.store.log import canonical
 from billing.store.tables import approvals, cycles, invoices, rejections
-
-# Databases bound the number of values that a statement may name.
-_NAMED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +99,7 @@ def earlier_invoices(
     newest = func.row_number().over(partition_by=invoices.c.subscription_id, order_by=invoices.c.cycle_start_us.desc())
     columns = [invoices.c[name] for name in ("subscription_id", "cycle_start_us", "currency", "net_minor")]
     own = invoices.c.close_no < close_no, invoices.c.revision == 1
-    for some in _in_parts(sorted(set(subscription_ids))):
+    for some in in_parts(sorted(set(subscription_ids))):
         numbered = select(*columns, newest.label("place")).where(*own, invoices.c.subscription_id.in_(some)).subquery()
         for row in connection.execute(select(numbered).where(numbered.c.place <= at_most)):
             yield Earlier(
@@ -117,8 +114,3 @@ def known_buyers(connection: Connection, close_no: int) -> set[str]:
     """The customers that had an invoice of an earlier close."""
     own = invoices.c.close_no < close_no, invoices.c.revision == 1
     return set(connection.execute(select(invoices.c.customer_id).where(*own).distinct()).scalars())
-
-
-def _in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    for low in range(0, len(names), _NAMED_AT_ONCE):
-        yield names[low : low + _NAMED_AT_ONCE]

@@ -15,11 +15,9 @@ from billing.core.errors import DataRefused
 from billing.core.instants import day_number, from_day, from_us, to_us
 from billing.core.invoicing import invoice_number
 from billing.core.quantity import decimal_of_micro, parse_micro
+from billing.store.database import in_parts
 from billing.store.invoices import from_minor, to_minor
 from billing.store.tables import credit_note_lines, credit_notes, documents, invoices
-
-# A statement of PostgreSQL takes 65,535 parameters at most.
-_NAMED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +62,8 @@ def write_credit_note(connection: Connection, prefix: str, new: NewCreditNote) -
 def of_invoices(connection: Connection, invoice_numbers: Iterable[str]) -> dict[str, list[CreditNote]]:
     """By invoice its credit notes in the order of their issue; invoices without any are not in it."""
     found: dict[str, list[CreditNote]] = {}
-    names = sorted(set(invoice_numbers))
-    for low in range(0, len(names), _NAMED_AT_ONCE):
-        for note in _read(connection, credit_notes.c.invoice_number.in_(names[low : low + _NAMED_AT_ONCE])):
+    for some in in_parts(sorted(set(invoice_numbers))):
+        for note in _read(connection, credit_notes.c.invoice_number.in_(some)):
             found.setdefault(note.invoice_number, []).append(note)
     return found
 
@@ -74,9 +71,9 @@ def of_invoices(connection: Connection, invoice_numbers: Iterable[str]) -> dict[
 def invoice_of(connection: Connection, numbers: Sequence[str]) -> dict[str, str]:
     """By credit note the number of its invoice; those that were never issued are not in it."""
     found: dict[str, str] = {}
-    for low in range(0, len(numbers), _NAMED_AT_ONCE):
-        some = credit_notes.c.number.in_(numbers[low : low + _NAMED_AT_ONCE])
-        rows = connection.execute(select(credit_notes.c.number, credit_notes.c.invoice_number).where(some))
+    query = select(credit_notes.c.number, credit_notes.c.invoice_number)
+    for some in in_parts(numbers):
+        rows = connection.execute(query.where(credit_notes.c.number.in_(some)))
         found |= {row.number: row.invoice_number for row in rows}
     return found
 

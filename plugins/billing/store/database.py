@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 from alembic import command
@@ -20,6 +21,9 @@ from billing.store.folding import SQLITE_FUNCTION
 
 _WAIT_S = 600
 _ROWS_AT_ONCE = 5_000
+# Databases bound the number of values that a statement may name: PostgreSQL at 65,535.
+_NAMED_AT_ONCE = 500
+_T = TypeVar("_T")
 _VERSIONS = "alembic_version"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -101,6 +105,13 @@ class Database:
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+
+
+def in_parts(values: Iterable[_T], at_once: int = _NAMED_AT_ONCE) -> Iterator[list[_T]]:
+    """Any number of values in their order, as many at a time as a statement may name."""
+    left = iter(values)
+    while some := list(islice(left, at_once)):
+        yield some
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[Any, object]]) -> None:

@@ -14,11 +14,11 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, tuple_
 
 from billing.store.batches import COMMITTED, DELIVERY, REPLACEMENT, REPLAY
+from billing.store.database import in_parts
 from billing.store.tables import batch_files, batches, quarantine
 
 FileKey = tuple[int, int]
 _BY_REPLAY: Final = ("accepted", "duplicate", "quarantined")
-_BATCHES_AT_ONCE: Final = 5_000
 
 
 def origins(connection: Connection) -> dict[FileKey, FileKey]:
@@ -79,11 +79,10 @@ def by_source(connection: Connection, wanted: Sequence[str]) -> ColumnElement[bo
 
 def file_rows(connection: Connection, numbers: Iterable[int]) -> dict[FileKey, Row[Any]]:
     """The rows of ``batch_files`` of these batches, by file."""
-    wanted = sorted(set(numbers))
     found: dict[FileKey, Row[Any]] = {}
-    for low in range(0, len(wanted), _BATCHES_AT_ONCE):
-        some = batch_files.c.batch_no.in_(wanted[low : low + _BATCHES_AT_ONCE])
-        found |= {(row.batch_no, row.file_no): row for row in connection.execute(select(batch_files).where(some))}
+    for some in in_parts(sorted(set(numbers)), 5_000):
+        query = select(batch_files).where(batch_files.c.batch_no.in_(some))
+        found |= {(row.batch_no, row.file_no): row for row in connection.execute(query)}
     return found
 
 

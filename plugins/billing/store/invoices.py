@@ -16,12 +16,9 @@ from billing.core.instants import day_number, to_us
 from billing.core.invoicing import DraftInvoice, invoice_number
 from billing.core.model import Kind
 from billing.core.quantity import minor_digits, parse_micro
-from billing.store.database import insert_rows
+from billing.store.database import in_parts, insert_rows
 from billing.store.ledger import Close
 from billing.store.tables import closes, credit_note_lines, credit_notes, draws, invoice_lines, invoices
-
-# A statement of PostgreSQL takes 65,535 parameters at most.
-_NAMED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,9 +91,9 @@ def replaced_by(connection: Connection, number: str) -> str | None:
 def pinned_loads(connection: Connection, numbers: Sequence[str]) -> dict[str, int]:
     """By invoice the load of reference data that it was made from."""
     found: dict[str, int] = {}
-    for low in range(0, len(numbers), _NAMED_AT_ONCE):
-        some = invoices.c.number.in_(numbers[low : low + _NAMED_AT_ONCE])
-        rows = connection.execute(select(invoices.c.number, invoices.c.pinned_load).where(some))
+    query = select(invoices.c.number, invoices.c.pinned_load)
+    for some in in_parts(numbers):
+        rows = connection.execute(query.where(invoices.c.number.in_(some)))
         found |= {row.number: row.pinned_load for row in rows}
     return found
 

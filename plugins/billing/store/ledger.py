@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,11 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, desc, func,
 
 from billing.core.cycles import CycleSpan, day_of
 from billing.core.instants import DAY_US
-from billing.core.model import Kind, Parked
+from billing.core.model import Kind, Parked, ParkedReason
 from billing.core.rating import Rated
 from billing.core.spans import Opening, Used
 from billing.core.streams import TeamPlan
-from billing.store.database import insert_columns, insert_rows
+from billing.store.database import in_parts, insert_columns, insert_rows
 from billing.store.shards import shard_of
 from billing.store.tables import carry, close_shards, closes, cycles, draws, parked, usage_days
 
@@ -29,8 +29,6 @@ issued. Its close is open until it is issued, or rated from when it asks for app
 _CLOSED_DRAW = and_(
     cycles.c.team_id == draws.c.team_id, cycles.c.cycle_start_us == draws.c.cycle_start_us, cycles.c.state == ISSUED
 )
-# Databases bound the number of values that a statement may name.
-_NAMED_AT_ONCE = 500
 # No period of a free balance is longer (rule 5.2).
 _PERIOD_US = 32 * DAY_US
 
@@ -168,6 +166,17 @@ def write_parked(
     insert_rows(connection, parked, [_parked_row(p, close.close_no, shard_by_team[p.team_id]) for p in now_parked])
 
 
+def read_parked(connection: Connection, close_no: int | None = None) -> tuple[Parked, ...]:
+    """Who is parked now, by team: all, or those whom this close has parked."""
+    query = select(parked).order_by(parked.c.team_id)
+    if close_no is not None:
+        query = query.where(parked.c.close_no == close_no)
+    return tuple(
+        Parked(team_id=r.team_id, cycle_start_us=r.cycle_start_us, reason=ParkedReason(r.reason), detail=r.detail)
+        for r in connection.execute(query)
+    )
+
+
 def _parked_row(team: Parked, close_no: int, shard: int) -> dict[str, object]:
     return {
         "team_id": team.team_id,
@@ -203,7 +212,7 @@ def turn(connection: Connection, close_no: int, state: str, **values: object) ->
 def discard(connection: Connection, close_no: int, team_ids: Iterable[str]) -> None:
     """Take back what a close has rated of teams and not issued, as if it had not (rule 6.7)."""
     of_close = cycles.c.close_no == close_no
-    for some in _in_parts(team_ids):
+    for some in in_parts(sorted(team_ids)):
         for table in (carry, draws, usage_days):
             same = and_(cycles.c.team_id == table.c.team_id, cycles.c.cycle_start_us == table.c.cycle_start_us)
             rated = select(cycles.c.team_id).where(same, of_close).exists()
@@ -213,15 +222,9 @@ def discard(connection: Connection, close_no: int, team_ids: Iterable[str]) -> N
 
 def park_rejected(connection: Connection, close_no: int, rejected: Sequence[Parked]) -> None:
     """Park teams beside those that are parked; what is said of these gives way."""
-    for some in _in_parts(team.team_id for team in rejected):
+    for some in in_parts(sorted(team.team_id for team in rejected)):
         connection.execute(delete(parked).where(parked.c.team_id.in_(some)))
     insert_rows(connection, parked, [_parked_row(p, close_no, shard_of(p.team_id)) for p in rejected])
-
-
-def _in_parts(names: Iterable[str]) -> Iterator[list[str]]:
-    ordered = sorted(names)
-    for low in range(0, len(ordered), _NAMED_AT_ONCE):
-        yield ordered[low : low + _NAMED_AT_ONCE]
 
 
 def close_cycles(connection: Connection, close_no: int) -> dict[tuple[str, int], CycleSpan]:
@@ -265,8 +268,8 @@ def _used(connection: Connection, subscriptions: Sequence[str], closed: ColumnEl
     granted: dict[str, int] = {}
     key = (draws.c.subscription_id, draws.c.api, draws.c.period_start_us)
     units = select(*key, func.sum(draws.c.charged_units).label("units")).join(cycles, _CLOSED_DRAW).group_by(*key)
-    for low in range(0, len(subscriptions), _NAMED_AT_ONCE):
-        mine = and_(draws.c.subscription_id.in_(subscriptions[low : low + _NAMED_AT_ONCE]), closed)
+    for some in in_parts(subscriptions):
+        mine = and_(draws.c.subscription_id.in_(some), closed)
         still_running = draws.c.period_start_us > since_us - _PERIOD_US
         found = connection.execute(units.where(mine, draws.c.source == Kind.FREE.value, still_running))
         free |= {(r.subscription_id, r.api, r.period_start_us): int(r.units) for r in found}

@@ -10,11 +10,10 @@ from sqlalchemy import Connection, Table, delete, insert, select
 
 from billing.core.rating import DRAW_COLUMNS, Rated
 from billing.core.streams import TeamPlan
-from billing.store.database import insert_columns
+from billing.store.database import in_parts, insert_columns
 from billing.store.ledger import draw_columns
 from billing.store.tables import open_carry, open_draws, open_ratings, open_teams
 
-_NAMED_AT_ONCE = 500
 _BY_NAME_MAX = 5_000
 CARRIED = ("team_id", "cycle_start_us", "api", "opening_micro", "usage_micro", "closing_micro")
 """What is kept of a rating's carry frame."""
@@ -74,8 +73,7 @@ def _of_teams(
     query = select(*(table.c[name] for name in names))
     if len(team_ids) > _BY_NAME_MAX:
         return [tuple(row) for row in connection.execute(query) if row.team_id in team_ids]
-    named = sorted(team_ids)
-    parts = (named[low : low + _NAMED_AT_ONCE] for low in range(0, len(named), _NAMED_AT_ONCE))
+    parts = in_parts(sorted(team_ids))
     return [tuple(row) for some in parts for row in connection.execute(query.where(table.c.team_id.in_(some)))]
 
 
@@ -93,8 +91,7 @@ def write_rating(
     """Replace what is said of the planned teams, and take out those that are ``gone``."""
     number = int(connection.execute(select(open_ratings.c.rating_no)).scalar() or 0) + bool(plans or gone)
     for_teams = sorted({plan.team_id for plan in plans} | set(gone))
-    for low in range(0, len(for_teams), _NAMED_AT_ONCE):
-        some = for_teams[low : low + _NAMED_AT_ONCE]
+    for some in in_parts(for_teams):
         for table in (open_teams, open_draws, open_carry):
             connection.execute(delete(table).where(table.c.team_id.in_(some)))
     starts: dict[str, list[object]] = {

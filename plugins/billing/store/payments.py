@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from billing.core.particulars import TRANSFER_DAYS
 from billing.core.payments import ChargeState, EventKind, Money
 from billing.core.reference import BLANK
 from billing.store import log
+from billing.store.database import in_parts
 from billing.store.tables import (
     charge_invoices,
     charges,
@@ -24,8 +25,6 @@ from billing.store.tables import (
     reference_history,
 )
 
-# A statement of PostgreSQL takes 65,535 parameters at most.
-_NAMED_AT_ONCE = 1_000
 ATTEMPTS = (EventKind.DECLINED, EventKind.AUTHENTICATION_REQUIRED)
 
 
@@ -133,7 +132,7 @@ def read_charges(connection: Connection, *wanted: ColumnElement[bool]) -> list[C
     """Charges that meet all conditions, in the order of their keys."""
     rows = connection.execute(select(charges).where(*wanted).order_by(charges.c.charge_key)).all()
     parts: dict[str, list[tuple[str, int]]] = {}
-    for some in _portions([row.charge_key for row in rows]):
+    for some in in_parts(row.charge_key for row in rows):
         columns = (charge_invoices, invoices.c.year, invoices.c.sequence)
         query = select(*columns).join(invoices, invoices.c.number == charge_invoices.c.number)
         order = (invoices.c.year, invoices.c.prefix, invoices.c.sequence)
@@ -234,7 +233,7 @@ _OF_INVOICES = ("number", "customer_id", "subscription_id", "currency", "total_m
 def events_of(connection: Connection, numbers: Sequence[str]) -> dict[str, list[Event]]:
     """By invoice what happened to its money, in the order of its recording."""
     found: dict[str, list[Event]] = {}
-    for some in _portions(numbers):
+    for some in in_parts(sorted(set(numbers))):
         query = select(payment_events).where(payment_events.c.number.in_(some)).order_by(payment_events.c.event_no)
         for row in connection.execute(query):
             found.setdefault(row.number, []).append(_event(row))
@@ -385,7 +384,7 @@ def _event(row: Row[Any]) -> Event:
 
 def _notes(connection: Connection, numbers: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
     found: dict[str, list[tuple[str, int]]] = {}
-    for some in _portions(numbers):
+    for some in in_parts(sorted(set(numbers))):
         query = select(credit_notes).where(credit_notes.c.invoice_number.in_(some))
         order = (credit_notes.c.issued_at_us, credit_notes.c.year, credit_notes.c.prefix, credit_notes.c.sequence)
         for row in connection.execute(query.order_by(*order)):
@@ -405,9 +404,3 @@ def _payment_days(connection: Connection) -> Any:
         return next((int(days) for first, end, days in known if first <= load_no < end), TRANSFER_DAYS)
 
     return of
-
-
-def _portions(names: Collection[str]) -> Iterator[list[str]]:
-    ordered = sorted(set(names))
-    for low in range(0, len(ordered), _NAMED_AT_ONCE):
-        yield ordered[low : low + _NAMED_AT_ONCE]

@@ -13,7 +13,7 @@ import pandas as pd
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from billing.core.reference import TABLES, ColumnKind, Reference, Table, empty_frame
-from billing.store.database import insert_rows
+from billing.store.database import in_parts, insert_rows
 from billing.store.tables import STILL_KNOWN, reference_history, reference_loads
 
 
@@ -69,10 +69,10 @@ def known_any(connection: Connection, name: str, load_no: int) -> bool:
 
 def subscribed_teams(connection: Connection, column: str, values: Collection[str]) -> set[str]:
     """The teams that ever had a subscription with any of these values in a column; blank for those of nobody."""
-    table, named, found = reference_history["subscriptions"], sorted(values), set[str]()
-    for low in range(0, len(named), 500):
-        some = table.c[column].in_(named[low : low + 500])
-        found |= set(connection.execute(select(table.c.team_id).where(some).distinct()).scalars())
+    table, found = reference_history["subscriptions"], set[str]()
+    query = select(table.c.team_id).distinct()
+    for some in in_parts(sorted(values)):
+        found |= set(connection.execute(query.where(table.c[column].in_(some))).scalars())
     return found
 
 
@@ -85,8 +85,7 @@ def write_changes(connection: Connection, load_no: int, found: Mapping[str, Tabl
     """Make ``load_no`` known: its own row in ``reference_loads`` is the caller's."""
     for name, change in found.items():
         table = reference_history[name]
-        for low in range(0, len(change.gone_rows), 500):
-            gone = change.gone_rows[low : low + 500]
+        for gone in in_parts(change.gone_rows):
             connection.execute(update(table).where(table.c.row_no.in_(gone)).values(known_to=load_no))
         new = pd.concat([change.added, change.changed], ignore_index=True)
         insert_rows(connection, table, new.assign(known_from=load_no, known_to=STILL_KNOWN).to_dict("records"))

@@ -9,11 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, delete, insert, select
 
-from billing.store.database import insert_columns
+from billing.store.database import in_parts, insert_columns
 from billing.store.log import canonical
 from billing.store.tables import paces, standing_apis, standing_balances, standing_refreshes, standings
 
-_NAMED_AT_ONCE = 500
 _BY_NAME_MAX = 5_000
 TABLES: Mapping[str, Table] = {table.name: table for table in (standings, standing_balances, standing_apis)}
 _WHEN = ("as_of_us", "through_batch", "load_no")
@@ -70,9 +69,9 @@ def write_standings(
     """
     kept = _kept(connection, team_ids)
     changed = [team for team in sorted(team_ids) if kept.get(team, {}) != _comparable(rows.get(team, {}))]
-    for low in range(0, len(changed), _NAMED_AT_ONCE):
+    for some in in_parts(changed):
         for table in TABLES.values():
-            connection.execute(delete(table).where(table.c.team_id.in_(changed[low : low + _NAMED_AT_ONCE])))
+            connection.execute(delete(table).where(table.c.team_id.in_(some)))
     for name, table in TABLES.items():
         mine = [row for team in changed for row in rows.get(team, {}).get(name, ())]
         insert_columns(connection, table, {c.name: [row[c.name] for row in mine] for c in table.columns})
@@ -137,6 +136,5 @@ def _of_teams(connection: Connection, table: Table, team_ids: Collection[str]) -
     if len(team_ids) > _BY_NAME_MAX:
         yield from (row for row in connection.execute(query) if row.team_id in team_ids)
         return
-    named = sorted(team_ids)
-    for low in range(0, len(named), _NAMED_AT_ONCE):
-        yield from connection.execute(query.where(table.c.team_id.in_(named[low : low + _NAMED_AT_ONCE])))
+    for some in in_parts(sorted(team_ids)):
+        yield from connection.execute(query.where(table.c.team_id.in_(some)))

@@ -16,6 +16,7 @@ from billing.core.errors import ConservationBroken, NotFound, UsageError
 from billing.core.metering import NO_SIZE, Metered, meter
 from billing.store import ledger
 from billing.store.batches import committed, demand_rows
+from billing.store.database import in_parts
 from billing.store.home import Home
 from billing.store.lake import CommittedBatches
 from billing.store.ledger import Close
@@ -197,10 +198,9 @@ class Stretch:
 def files_of(connection: Connection, numbers: Iterable[int]) -> dict[tuple[int, int], str]:
     """The names of batches' files, as the source called them, by batch and number of the file."""
     query = select(batch_files.c.batch_no, batch_files.c.file_no, batch_files.c.name)
-    named = sorted(set(numbers))
     found = {}
-    for low in range(0, len(named), 500):
-        for row in connection.execute(query.where(batch_files.c.batch_no.in_(named[low : low + 500]))):
+    for some in in_parts(sorted(set(numbers))):
+        for row in connection.execute(query.where(batch_files.c.batch_no.in_(some))):
             found[row.batch_no, row.file_no] = row.name
     return found
 

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,11 +15,10 @@ from billing.core.instants import day_number, from_day, from_us
 from billing.core.months import Month
 from billing.core.usage_views import Freshness, TeamUsage, UsageSeries, oldest_day, with_days
 from billing.store.batches import completeness
+from billing.store.database import in_parts
 from billing.store.tables import usage_months, usage_views
 from billing.store.usage_table import DayUsage
 
-_T = TypeVar("_T")
-_NAMED_AT_ONCE = 500
 _KEY = ("team_id", "first_day", "api", "app_id")
 
 
@@ -49,7 +47,7 @@ def add_month(connection: Connection, month: Month, brought: Iterable[DayUsage])
     they are.
     """
     first_day, empty, rows = day_number(month.first_day), [0] * _days(month), 0
-    for some in _some(brought, 10 * _NAMED_AT_ONCE):
+    for some in in_parts(brought, 5_000):
         kept = _kept(connection, first_day, sorted({one.team_id for one in some}))
         changed = [
             {
@@ -169,7 +167,7 @@ def _rows_of(
 
 def _kept(connection: Connection, first_day: int, teams: list[str]) -> Mapping[tuple[str, str, str], list[int]]:
     found = {}
-    for some in _some(teams, _NAMED_AT_ONCE):
+    for some in in_parts(teams):
         mine = usage_months.c.team_id.in_(some), usage_months.c.first_day == first_day
         for row in connection.execute(select(usage_months).where(*mine)):
             found[row.team_id, row.api, row.app_id] = json.loads(row.quantities)
@@ -185,12 +183,6 @@ def _upsert(connection: Connection, rows: list[dict[str, object]]) -> None:
         index_elements=list(_KEY), set_={"quantities": statement.excluded.quantities}
     )
     connection.execute(statement, rows)
-
-
-def _some(all_of_them: Iterable[_T], at_once: int) -> Iterator[list[_T]]:
-    left = iter(all_of_them)
-    while some := list(islice(left, at_once)):
-        yield some
 
 
 def _days(month: Month) -> int:

@@ -14,10 +14,9 @@ from billing.core.instants import from_us
 from billing.core.model import Role
 from billing.core.quantity import decimal_of_micro
 from billing.core.reference import FOREVER_US
+from billing.store.database import in_parts
 from billing.store.invoices import from_minor
 from billing.store.tables import STILL_KNOWN, reference_history
-
-_NAMED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +46,9 @@ def by_key(
     connection: Connection, table: str, column: str, values: Iterable[str], load_no: int | None = None
 ) -> list[Row[Any]]:
     """The rows whose column has one of these values, in no order."""
-    named = sorted(set(values))
     found: list[Row[Any]] = []
-    for low in range(0, len(named), _NAMED_AT_ONCE):
-        some = reference_history[table].c[column].in_(named[low : low + _NAMED_AT_ONCE])
-        found += connection.execute(rows_of(table, load_no).where(some)).all()
+    for some in in_parts(sorted(set(values))):
+        found += connection.execute(rows_of(table, load_no).where(reference_history[table].c[column].in_(some))).all()
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from billing.core.instants import day_number, from_day, to_us
 from billing.core.particulars import TRANSFER_DAYS
 from billing.core.payments import ChargeState, EventKind
 from billing.core.reference import BLANK
+from billing.store.database import in_parts
 from billing.store.invoices import from_minor
 from billing.store.payments import Account, accounts
 from billing.store.tables import (
@@ -30,8 +31,6 @@ from billing.store.tables import (
     reference_history,
 )
 from billing.web.reading import known
-
-_NAMED_AT_ONCE = 500
 
 
 def today(connection: Connection, at: datetime) -> date:
@@ -166,9 +165,7 @@ def invoice_rows(connection: Connection, heads: Select[Any], at: datetime) -> li
     found = connection.execute(heads).all()
     numbers = [head.number for head in found]
     on = today(connection, at)
-    money = {
-        one.number: one for some in _portions(numbers) for one in accounts(connection, invoices.c.number.in_(some))
-    }
+    money = {one.number: one for some in in_parts(numbers) for one in accounts(connection, invoices.c.number.in_(some))}
     kinds, periods = _documents(connection, numbers), _periods(connection, found)
     return [
         _row(head, periods[head.team_id, head.cycle_start_us], money[head.number], on, kinds.get(head.number, ()))
@@ -224,9 +221,4 @@ def _periods(connection: Connection, heads: Sequence[Row[Any]]) -> dict[tuple[st
 
 
 def _named(connection: Connection, query: Select[Any], column: Any, values: Sequence[str]) -> list[Row[Any]]:
-    return [row for some in _portions(values) for row in connection.execute(query.where(column.in_(some)))]
-
-
-def _portions(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    for low in range(0, len(values), _NAMED_AT_ONCE):
-        yield values[low : low + _NAMED_AT_ONCE]
+    return [row for some in in_parts(values) for row in connection.execute(query.where(column.in_(some)))]

@@ -16,6 +16,7 @@ from billing.core.errors import NotFound
 from billing.core.instants import DAY_US, from_day, to_us
 from billing.core.model import UNFUNDED, Kind
 from billing.core.quantity import decimal_of_micro, divide_half_up
+from billing.store.database import in_parts
 from billing.store.invoices import from_minor
 from billing.store.tables import (
     alerts,
@@ -36,7 +37,6 @@ from billing.web.viewer import Viewer
 INVOICES = 100
 ENDED_ALERTS = 20
 _SHARE_DIGITS = 6
-_NAMED_AT_ONCE = 500
 _ORDER = {source: place for place, source in enumerate((*Kind, UNFUNDED))}
 
 
@@ -472,9 +472,8 @@ def _quarantine(connection: Connection, app_ids: Sequence[str]) -> tuple[Quarant
     days = (func.min(quarantine.c.occurred_day).label("first"), func.max(quarantine.c.occurred_day).label("last"))
     waiting = select(*key, func.count().label("records"), *days).where(quarantine.c.ending == "").group_by(*key)
     rows: list[Row[Any]] = []
-    for low in range(0, len(app_ids), _NAMED_AT_ONCE):
-        some = quarantine.c.app_id.in_(app_ids[low : low + _NAMED_AT_ONCE])
-        rows += connection.execute(waiting.where(some)).all()
+    for some in in_parts(app_ids):
+        rows += connection.execute(waiting.where(quarantine.c.app_id.in_(some))).all()
     return tuple(
         QuarantinedRows(
             reason=row.reason,
