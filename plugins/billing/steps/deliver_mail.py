@@ -182,12 +182,13 @@ class _Run:
             self.problems.append(f"{one.key}: {problem}")
             return
         if isinstance(made, Undeliverable):
-            self._end(one, UNDELIVERABLE, made.problem, address=made.address)
+            self._end(one, UNDELIVERABLE, made.problem, address=made.address, as_read=True)
             return
         outgoing.ready()
         at = datetime.now(UTC)
         message = as_bytes(made, at)
-        with self._home.database.write() as connection:
+        # In "books", as a person decides: who has read that it is due comes before this, or sees it claimed.
+        with self._home.database.exclusive("books") as connection:
             to = ", ".join(box.address for box in made.to)
             if not claim(connection, one, recipient=to, message_id=made.message_id, at=at):
                 return
@@ -227,18 +228,22 @@ class _Run:
         self.sent.append(one.key)
         say("mail sent", key=one.key, message_id=made.message_id)
 
-    def _end(self, one: Mailing, state: str, problem: str, address: str = "") -> None:
+    def _end(self, one: Mailing, state: str, problem: str, address: str = "", as_read: bool = False) -> None:
         if one.state == state and one.problem == problem and one.proof.get("address") == address:
             return
-        _in_trouble(self._home, one, state, problem, address)
+        _in_trouble(self._home, one, state, problem, address, as_read)
 
 
-def _in_trouble(home: Home, one: Mailing, state: str, problem: str, address: str = "") -> None:
-    """A state that waits for a person, with a row of the log."""
+def _in_trouble(home: Home, one: Mailing, state: str, problem: str, address: str = "", as_read: bool = False) -> None:
+    """A state that waits for a person, with a row of the log. ``as_read``: of a mail that was not claimed, so that
+    nothing becomes of one that a person has decided about meanwhile.
+    """
     at = datetime.now(UTC)
     proof = {"problem": problem, "address": address, "earlier": one.earlier}
     said = {"key": one.key, "kind": one.kind, "about": one.subject_id, "state": state, "problem": problem}
     with home.database.exclusive("books") as connection:
+        if as_read and mailing(connection, one.key) != one:
+            return
         put(connection, one.key, state, proof, ended=at)
         log.append(connection, at, "mail_trouble", said | {"by": origin()})
     warn("mail in trouble", key=one.key, state=state, problem=problem)
