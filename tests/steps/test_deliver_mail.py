@@ -431,6 +431,21 @@ def test_words_that_cannot_be_written_stop_no_other_mail(post: Post) -> None:
     assert states(post)[f"payment_overdue:{ONE}"] == "due"
 
 
+def test_a_run_that_tells_finance_says_each_problem_once_and_keeps_its_connection(post: Post) -> None:
+    post.finance("finance@example.com")
+    post.shop.load(customers=[BUYERS[0].replace("one@example.com", ""), BUYERS[1]])
+    write(post, MailKind.PAYMENT_OVERDUE, "c2", number=ONE)
+    post.outbox(NOW)
+    opened: list[str] = []
+    resolve = Meanwhile(
+        post.server, connecting=partial(opened.append, "smtp"), addressing=partial(opened.append, "from")
+    )
+    done = deliver_mail(post.shop.home, post.settings, resolve, TEMPLATES, "default", NOW)
+    assert len(post.server.to("finance@example.com")) == 1
+    assert [problem.split(":")[0] for problem in done.problems] == ["payment_overdue"]
+    assert opened == ["from", "smtp"]
+
+
 def test_what_was_sent_and_changed_afterwards_is_found(post: Post) -> None:
     """The log's row and the outbox must say the same."""
     post.run(NOW)
