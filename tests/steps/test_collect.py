@@ -408,6 +408,19 @@ def test_small_totals_wait_and_are_collected_together(till: Till) -> None:
     assert till.gateway.taken() == {ONE: 864}
 
 
+def test_an_attempt_for_several_invoices_is_counted_once(till: Till) -> None:
+    till.gateway.set(minimum=1000)
+    till.collect()
+    till.issue(1, "09-02")
+    till.now = instant("09-02")
+    till.gateway.answer("tok_1_of_cus1", "insufficient_funds")
+    assert till.collect().declined == 1
+    assert till.collect(DAY).paid == 2
+    till.gateway.refund_by_hand("ch_1", 900, at=till.now.isoformat())
+    assert till.collect(DAY).refunded == 1
+    assert till.events("INV-2026-000003")[1:] == [("received", "2.88"), ("refunded", "0.36")]
+
+
 # --- given back
 
 
