@@ -69,8 +69,8 @@ class Work:
     def method(self, charge: Charge) -> Method | None:
         """The payment method that a charge is to be taken from now: that of its first invoice's subscription."""
         with self.home.database.read() as connection:
-            first = payments.accounts(connection, invoices.c.number == charge.numbers[0])[0]
-        return self.methods.of(first.subscription_id)
+            subscription_of = payments.subscriptions(connection, invoices.c.number == charge.numbers[0])
+        return self.methods.of(subscription_of[charge.numbers[0]])
 
     def write(
         self, change: Change, *, mails: Sequence[Mail] = (), why: str = "", expected: Charge | None = None
