@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from billing.core.collecting import Waiting, joined
-from billing.core.instants import day_number
 from billing.core.payments import ChargeState
 from billing.steps import commit_points
 from billing.steps.origin import origin
@@ -17,7 +16,6 @@ from billing.steps.payments.work import Work, written
 from billing.store import payments
 from billing.store.invoices import stands
 from billing.store.payments import Account, Change, Charge
-from billing.store.tables import invoices
 
 _Group = tuple[str, ...]
 _UNTOUCHED = (ChargeState.PROCESSING, ChargeState.PAID, ChargeState.CANCELLED)
@@ -27,11 +25,8 @@ def to_be_charged(work: Work) -> list[tuple[Account, Method]]:
     """Issued invoices that stand, of which something is owed, whose subscription has a stored payment method, and for
     which no charge was opened.
     """
-    wanted = [payments.without_charge(), invoices.c.total_minor > 0, stands()]
-    if work.rules.since is not None:
-        wanted.append(invoices.c.issue_day >= day_number(work.rules.since))
     with work.home.database.read() as connection:
-        found = payments.accounts(connection, *wanted)
+        found = payments.accounts(connection, *work.uncharged, stands())
     methods = [(account, work.methods.of(account.subscription_id)) for account in found]
     return [(account, method) for account, method in methods if method and account.standing.outstanding_minor > 0]
 
