@@ -21,7 +21,8 @@ def send_mails(now: datetime) -> int:
         mail = settings.mail
         if mail is None:
             raise AirflowSkipException("billing.toml has no [mail]: no mail is sent.")
-        mail_issued(home, since=mail.since, now=now, off=mail.off, finance=bool(mail.finance))
+        # What has no document yet is named by the close that issued it.
+        mail_issued(home, since=mail.since, now=now, off=mail.off, finance=bool(mail.finance), name_missing=False)
         done = deliver_mail(home, mail, connections, settings.templates, settings.theme, now)
     count("mails.sent", len(done.sent))
     count("mails.put_off", done.put_off)

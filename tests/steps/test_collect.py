@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from billing.steps import commit_points
 from billing.steps.collect import Collected, collect, would_do
 from billing.steps.credit import credit
 from billing.steps.ledger_checks import look
-from billing.steps.payments.by_hand import retry
+from billing.steps.payments.by_hand import record, refunded, retry, write_off
 from billing.steps.payments.story import list_payments, story
 from billing.steps.reissue import reissue
+from billing.store import payments
+from billing.store.payments import Event
 from billing.store.tables import charges, invoices, mailings
 from tests.payments.fake_gateway import FakeGateway
 
@@ -405,6 +408,19 @@ def test_small_totals_wait_and_are_collected_together(till: Till) -> None:
     assert till.gateway.taken() == {ONE: 864}
 
 
+def test_an_attempt_for_several_invoices_is_counted_once(till: Till) -> None:
+    till.gateway.set(minimum=1000)
+    till.collect()
+    till.issue(1, "09-02")
+    till.now = instant("09-02")
+    till.gateway.answer("tok_1_of_cus1", "insufficient_funds")
+    assert till.collect().declined == 1
+    assert till.collect(DAY).paid == 2
+    till.gateway.refund_by_hand("ch_1", 900, at=till.now.isoformat())
+    assert till.collect(DAY).refunded == 1
+    assert till.events("INV-2026-000003")[1:] == [("received", "2.88"), ("refunded", "0.36")]
+
+
 # --- given back
 
 
@@ -476,6 +492,50 @@ def test_a_refund_that_failed_is_told_and_not_repeated(till: Till) -> None:
     assert till.state() == "overpaid"
     assert any("did not arrive: pay it by bank transfer" in said for said in till.collect(DAY).told)
     assert till.gateway.calls("refund") == 1
+
+
+def give_back_by_hand(till: Till, amount: str, reference: str, note: str) -> None:
+    given = {"amount": Decimal(amount), "on": till.now.date(), "reference": reference, "credit_note": note}
+    refunded(till.shop.home, ONE, **given, now=till.now)
+
+
+def test_what_a_charge_does_not_hold_of_a_credit_note_is_told_until_it_is_given_back(till: Till) -> None:
+    """5.00 came by bank transfer, 3.64 by card, and all of it is given back by one note."""
+    record(till.shop.home, ONE, amount=Decimal("5.00"), on=till.now.date(), reference="t1", now=till.now)
+    till.collect()
+    note = credit(till.shop.home, ONE, reason="wrong", as_of=till.now).number
+    asked = f"{ONE}: 5.00 EUR are to be given back for {note}: pay it by bank transfer and record it"
+    for _ in range(2):
+        told = till.collect(DAY).told
+        assert [said.startswith(asked) for said in told] == [True]
+    assert (till.state(), till.gateway.taken()) == ("overpaid", {})
+    give_back_by_hand(till, "2.00", "b1", note)
+    assert "3.00 EUR are to be given back" in till.collect(DAY).told[0]
+    give_back_by_hand(till, "3.00", "b2", note)
+    assert (till.collect(DAY).told, till.state()) == ((), "credited")
+
+
+def test_what_a_second_charge_holds_of_a_credit_note_is_told(till: Till) -> None:
+    """A part came by one charge; then the payment method was that of another gateway, which took the rest."""
+    till.gateway.answer("tok_1_of_cus1", "partial:500")
+    till.collect()
+    with till.shop.home.database.exclusive("books") as connection:
+        event = Event(
+            number=ONE, kind=EventKind.RECEIVED, amount_minor=364, gateway="fake", reference="ch_9", at=ISSUED
+        )
+        payments.write(connection, ISSUED, {}, payments.Change(events=[event]), recorded_at=ISSUED)
+    note = credit(till.shop.home, ONE, reason="wrong", as_of=till.now).number
+    asked = f"{ONE}: 3.64 EUR are to be given back for {note}: pay it by bank transfer and record it"
+    assert [said.startswith(asked) for said in till.collect(DAY).told] == [True]
+    assert till.events()[2:] == [("refunded", "5.00")]
+
+
+def test_of_what_was_given_up_nothing_goes_back(till: Till) -> None:
+    """3.00 came, the rest was given up, and a note makes the invoice smaller by less than that."""
+    record(till.shop.home, ONE, amount=Decimal("3.00"), on=till.now.date(), reference="t1", now=till.now)
+    write_off(till.shop.home, ONE, reason="went out of business", now=till.now)
+    credit(till.shop.home, ONE, reason="wrong", wanted=[parse_wanted("1:1")], as_of=till.now)
+    assert till.collect(DAY).told == ()
 
 
 def test_a_corrected_invoice_is_charged_and_the_old_one_given_back(till: Till) -> None:

@@ -5,10 +5,13 @@ without a word (docs/delivery.md).
 from __future__ import annotations
 
 import json
+import smtplib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parseaddr
+from functools import partial
 from hashlib import sha256
 
 import pytest
@@ -19,14 +22,14 @@ from billing.core.mail_addresses import parse_mailbox
 from billing.steps.audit.chain import verify_log
 from billing.steps.audit.logged import disagreements
 from billing.steps.credit import credit
-from billing.steps.deliver_mail import RETRY_AFTER, TRIES_OF_REFUSED, drop, resend, troubled
+from billing.steps.deliver_mail import RETRY_AFTER, TRIES_OF_REFUSED, deliver_mail, drop, resend, troubled
 from billing.steps.mail_making import preview_mail
 from billing.steps.mail_outbox import list_mails, read_mail
 from billing.steps.run_summary import render_summary, run_summary
-from billing.store.mailings import MailKind, enqueue
+from billing.store.mailings import MailKind, enqueue, mailing, put
 from billing.store.tables import log, mailings
 
-from .mail_world import Post, Served, Server, attached, issue, keep_document, said, stored
+from .mail_world import Post, Served, Server, Straight, attached, issue, keep_document, said, stored
 from .small_world import TEMPLATES, Shop, instant
 
 ONE, TWO = "INV-2026-000001", "INV-2026-000002"
@@ -315,8 +318,6 @@ def test_a_server_that_is_not_there_costs_no_try(post: Post) -> None:
         def smtp_sender(self, conn_id: str, /) -> str:
             return ""
 
-    from billing.steps.deliver_mail import deliver_mail
-
     post.outbox(NOW)
     with pytest.raises(SourceUnavailable):
         deliver_mail(post.shop.home, post.settings, Nowhere(), TEMPLATES, "default", NOW)  # type: ignore[arg-type]
@@ -368,12 +369,81 @@ def test_two_senders_at_once_send_nothing_twice(post: Post) -> None:
     assert set(states(post).values()) == {"sent"}
 
 
+@dataclass(frozen=True)
+class Meanwhile(Straight):
+    """Something happens while the sender asks for a connection, or for the sender's address."""
+
+    connecting: Callable[[], None] = lambda: None
+    addressing: Callable[[], None] = lambda: None
+
+    def smtp(self, conn_id: str, /) -> smtplib.SMTP:
+        """To the server, after what happens."""
+        self.connecting()
+        return Straight.smtp(self, conn_id)
+
+    def smtp_sender(self, conn_id: str, /) -> str:
+        """As a connection has it, after what happens."""
+        self.addressing()
+        return Straight.smtp_sender(self, conn_id)
+
+
+def send_by(post: Post, resolve: Straight) -> tuple[str, ...]:
+    return deliver_mail(post.shop.home, post.settings, resolve, TEMPLATES, "default", NOW).sent
+
+
+def test_a_mail_is_not_claimed_while_a_person_decides_about_it(post: Post) -> None:
+    """A person's transaction has read that it is due, and drops it: the sender comes after."""
+    post.outbox(NOW)
+    at_the_claim, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        at_the_claim.set()
+        go_on.wait(20)
+
+    sender = threading.Thread(target=send_by, args=(post, Meanwhile(post.server, connecting=wait)))
+    sender.start()
+    assert at_the_claim.wait(20)
+    with post.shop.home.database.exclusive("books") as connection:
+        assert mailing(connection, f"invoice:{ONE}").state == "due"
+        go_on.set()
+        sender.join(1)
+        put(connection, f"invoice:{ONE}", "dropped", {"problem": "dropped: told by phone"})
+    sender.join()
+    assert states(post) == {f"invoice:{ONE}": "dropped", f"invoice:{TWO}": "sent"}
+    assert [to for to, *_ in post.server.mails] == [["two@example.com"]]
+
+
+def test_what_a_person_drops_meanwhile_waits_for_nobody_more(post: Post) -> None:
+    """Not even where the sender finds that it has nobody to go to."""
+    post.shop.load(customers=[BUYERS[0].replace("one@example.com", ""), BUYERS[1]])
+    post.outbox(NOW)
+    by_phone = partial(drop, post.shop.home, f"invoice:{ONE}", reason="told by phone")
+    assert send_by(post, Meanwhile(post.server, addressing=by_phone)) == (f"invoice:{TWO}",)
+    assert states(post) == {f"invoice:{ONE}": "dropped", f"invoice:{TWO}": "sent"}
+    assert disagreements_of(post) == []
+
+
 def test_words_that_cannot_be_written_stop_no_other_mail(post: Post) -> None:
     write(post, MailKind.PAYMENT_OVERDUE, "c1", number=ONE)
     done = post.run(NOW)
     assert len(done.sent) == 2
     assert [problem.split(":")[0] for problem in done.problems] == ["payment_overdue"]
     assert states(post)[f"payment_overdue:{ONE}"] == "due"
+
+
+def test_a_run_that_tells_finance_says_each_problem_once_and_keeps_its_connection(post: Post) -> None:
+    post.finance("finance@example.com")
+    post.shop.load(customers=[BUYERS[0].replace("one@example.com", ""), BUYERS[1]])
+    write(post, MailKind.PAYMENT_OVERDUE, "c2", number=ONE)
+    post.outbox(NOW)
+    opened: list[str] = []
+    resolve = Meanwhile(
+        post.server, connecting=partial(opened.append, "smtp"), addressing=partial(opened.append, "from")
+    )
+    done = deliver_mail(post.shop.home, post.settings, resolve, TEMPLATES, "default", NOW)
+    assert len(post.server.to("finance@example.com")) == 1
+    assert [problem.split(":")[0] for problem in done.problems] == ["payment_overdue"]
+    assert opened == ["from", "smtp"]
 
 
 def test_what_was_sent_and_changed_afterwards_is_found(post: Post) -> None:

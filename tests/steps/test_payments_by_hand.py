@@ -55,6 +55,7 @@ def test_a_transfer_in_parts(till: Till, run_billing: Command) -> None:
     ("line", "said"),
     [
         (transfer(TWO, "5.00"), "is recorded for INV-2026-000002 already"),
+        (transfer(TWO, "1.00", " t1\u00a0 "), "is recorded for INV-2026-000002 already"),
         (transfer(TWO, "2.21", "t2"), "2.20 EUR are owed of INV-2026-000002, and 2.21 are more"),
         (transfer(TWO, "0.001", "t2"), "is no amount: above 0, with 2 decimals at most"),
         (transfer(TWO, "0", "t2"), "is no amount"),
@@ -83,6 +84,17 @@ def test_what_the_books_do_not_allow_is_refused_and_changes_nothing(
     assert status in (1, 2)
     assert said in " ".join(words.replace("│", " ").split())
     assert till.events(TWO) == before
+
+
+def test_blanks_do_not_tell_one_transfer_from_another(till: Till, run_billing: Command) -> None:
+    """Nor those within a reference: banks print them as they like. Back as well as in."""
+    run_billing(till.shop, *transfer(TWO, "8.00", " RF18  5390\t0754 "), "--overpaid")
+    assert till.story(TWO)["events"][0]["reference"] == "RF18 5390 0754"
+    assert "is recorded for" in run_billing(till.shop, *transfer(TWO, "8.00", "RF18 5390 0754"), "--overpaid")[1]
+    again = ["payments", "refunded", TWO, "--amount", "0.40", "--on", "2026-08-11", "--reference"]
+    assert run_billing(till.shop, *again, "B  1 ")[0] == 0
+    assert "is recorded for" in run_billing(till.shop, *again, "B 1")[1]
+    assert till.events(TWO) == [("received", "8.00"), ("refunded", "0.40")]
 
 
 def test_more_than_is_owed_is_taken_knowingly_and_given_back(till: Till, run_billing: Command) -> None:

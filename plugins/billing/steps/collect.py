@@ -7,6 +7,7 @@ once wait for each other. Everything that is asked of a gateway is asked outside
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -37,8 +38,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Collected:
-    """What a run did. ``states``: how many charges are in which state after it. ``told``: what a person should read.
-    ``stuck``: what goes on only if a person does something, in words.
+    """What a run did. ``paid``: for how many invoices money came; ``declined`` and ``refunded``: how many attempts and
+    refunds, also where one was for several invoices. ``states``: how many charges are in which state after it.
+    ``told``: what a person should read. ``stuck``: what goes on only if a person does something, in words.
     """
 
     planned: int
@@ -67,7 +69,7 @@ def collect(home: Home, gateways: Mapping[str, PaymentGateway], rules: Collectin
     """
     with home.database.holding(LOCK):
         work = Work.at(home, gateways, rules, now)
-        before = _counts(home)
+        last = _last_event(home)
         planned = planning.open_charges(work)
         planning.adjust(work)
         planning.gather(work)
@@ -75,13 +77,12 @@ def collect(home: Home, gateways: Mapping[str, PaymentGateway], rules: Collectin
         _each(work, lambda due: give_back(work, due), due_refunds(work))
         answerable = [one for name in gateways for one in _recent(work, name)]
         mails = dunning.remind_of_transfers(work) + dunning.warn_of_expiry(work)
-        after = _counts(home)
-    done = {kind: after.get(kind.value, 0) - before.get(kind.value, 0) for kind in EventKind}
+        invoices_of, times = _counts(home, last)
     found = Collected(
         planned=planned,
-        paid=done[EventKind.RECEIVED],
-        declined=done[EventKind.DECLINED] + done[EventKind.AUTHENTICATION_REQUIRED],
-        refunded=done[EventKind.REFUNDED],
+        paid=invoices_of[EventKind.RECEIVED],
+        declined=sum(times[kind] for kind in payments.ATTEMPTS),
+        refunded=times[EventKind.REFUNDED],
         mails=mails,
         states=charge_states(home),
         told=tuple(sorted(set(work.told))),
@@ -190,7 +191,17 @@ def _each(work: Work, do: Callable[[T], None], things: Iterable[T]) -> None:
             work.tell(str(problem))
 
 
-def _counts(home: Home) -> dict[str, int]:
-    query = select(payment_events.c.kind, func.count()).group_by(payment_events.c.kind)
+def _last_event(home: Home) -> int:
     with home.database.read() as connection:
-        return {kind: int(count) for kind, count in connection.execute(query)}
+        return int(connection.execute(select(func.max(payment_events.c.event_no))).scalar() or 0)
+
+
+def _counts(home: Home, last: int) -> tuple[Counter[EventKind], Counter[EventKind]]:
+    """By kind what was recorded after an event: for how many invoices, and how often at the gateways."""
+    event = payment_events.c
+    each = select(event.kind, func.count().label("invoices")).where(event.event_no > last)
+    once = each.group_by(event.kind, event.gateway, event.reference).subquery()
+    query = select(once.c.kind, func.sum(once.c.invoices), func.count()).group_by(once.c.kind)
+    with home.database.read() as connection:
+        found = [(EventKind(kind), int(invoices), int(times)) for kind, invoices, times in connection.execute(query)]
+    return Counter({kind: invoices for kind, invoices, _ in found}), Counter({kind: times for kind, _, times in found})

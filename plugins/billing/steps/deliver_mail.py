@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -92,10 +93,12 @@ def deliver_mail(
         _give_up_claimed(home)
         dropped = _drop_unwanted(home, mail, now)
         run = _Run(home, mail, resolve, templates, theme, now)
-        run.send_all()
-        if _tell_finance(home, mail, now):
+        with closing(run.outgoing):
             run.send_all()
-    return Delivered(sent=tuple(run.sent), put_off=run.put_off, dropped=dropped, problems=tuple(run.problems))
+            if _tell_finance(home, mail, now):
+                run.send_all()
+    problems = tuple(f"{key}: {problem}" for key, problem in run.problems.items())
+    return Delivered(sent=tuple(run.sent), put_off=run.put_off, dropped=dropped, problems=problems)
 
 
 def troubled(home: Home) -> list[Mailing]:
@@ -155,45 +158,45 @@ class _Run:
     ) -> None:
         self._home, self._mail, self._resolve, self._now = home, mail, resolve, now
         self._templates, self._theme = templates, theme
+        self.outgoing = Outgoing(lambda: resolve.smtp(mail.connection))
         self.sent: list[str] = []
         self.put_off = 0
-        self.problems: list[str] = []
+        self.problems: dict[str, str] = {}
+
+    @cached_property
+    def _maker(self) -> Maker:
+        sender = "" if self._mail.sender else self._resolve.smtp_sender(self._mail.connection)
+        return Maker(self._home, self._mail, sender, self._templates, self._theme)
 
     def send_all(self) -> None:
         """Everything that is due; nothing of one mail stops another."""
         with self._home.database.read() as connection:
             waiting = mailings_where(connection, in_states((DUE, UNDELIVERABLE)), mailings.c.due_us <= to_us(self._now))
-        if not waiting:
-            return
-        sender = "" if self._mail.sender else self._resolve.smtp_sender(self._mail.connection)
-        maker = Maker(self._home, self._mail, sender, self._templates, self._theme)
-        outgoing = Outgoing(lambda: self._resolve.smtp(self._mail.connection))
-        try:
-            for one in waiting:
-                if one.state == DUE or maker.address_of(one) != one.proof.get("address"):
-                    self._send(one, maker, outgoing)
-        finally:
-            outgoing.close()
+        for one in waiting:
+            if one.state == DUE or self._maker.address_of(one) != one.proof.get("address"):
+                self._send(one)
 
-    def _send(self, one: Mailing, maker: Maker, outgoing: Outgoing) -> None:
+    def _send(self, one: Mailing) -> None:
+        maker = self._maker  # what it cannot be made of stops the run, what a mail cannot be made of stops that mail
         try:
             made = maker.make(one)
         except (TemplateBroken, BillingError) as problem:
-            self.problems.append(f"{one.key}: {problem}")
+            self.problems[one.key] = str(problem)
             return
         if isinstance(made, Undeliverable):
-            self._end(one, UNDELIVERABLE, made.problem, address=made.address)
+            self._end(one, UNDELIVERABLE, made.problem, address=made.address, as_read=True)
             return
-        outgoing.ready()
+        self.outgoing.ready()
         at = datetime.now(UTC)
         message = as_bytes(made, at)
-        with self._home.database.write() as connection:
+        # In "books", as a person decides: who has read that it is due comes before this, or sees it claimed.
+        with self._home.database.exclusive("books") as connection:
             to = ", ".join(box.address for box in made.to)
             if not claim(connection, one, recipient=to, message_id=made.message_id, at=at):
                 return
         commit_points.reached(commit_points.MAIL_CLAIMED)
         try:
-            accepted = outgoing.send(made, message)
+            accepted = self.outgoing.send(made, message)
         except NotSent as problem:
             self._not_sent(one, problem)
         except CannotCarry as problem:
@@ -227,18 +230,22 @@ class _Run:
         self.sent.append(one.key)
         say("mail sent", key=one.key, message_id=made.message_id)
 
-    def _end(self, one: Mailing, state: str, problem: str, address: str = "") -> None:
+    def _end(self, one: Mailing, state: str, problem: str, address: str = "", as_read: bool = False) -> None:
         if one.state == state and one.problem == problem and one.proof.get("address") == address:
             return
-        _in_trouble(self._home, one, state, problem, address)
+        _in_trouble(self._home, one, state, problem, address, as_read)
 
 
-def _in_trouble(home: Home, one: Mailing, state: str, problem: str, address: str = "") -> None:
-    """A state that waits for a person, with a row of the log."""
+def _in_trouble(home: Home, one: Mailing, state: str, problem: str, address: str = "", as_read: bool = False) -> None:
+    """A state that waits for a person, with a row of the log. ``as_read``: of a mail that was not claimed, so that
+    nothing becomes of one that a person has decided about meanwhile.
+    """
     at = datetime.now(UTC)
     proof = {"problem": problem, "address": address, "earlier": one.earlier}
     said = {"key": one.key, "kind": one.kind, "about": one.subject_id, "state": state, "problem": problem}
     with home.database.exclusive("books") as connection:
+        if as_read and mailing(connection, one.key) != one:
+            return
         put(connection, one.key, state, proof, ended=at)
         log.append(connection, at, "mail_trouble", said | {"by": origin()})
     warn("mail in trouble", key=one.key, state=state, problem=problem)

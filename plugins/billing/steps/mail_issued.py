@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import ColumnElement, Connection, exists, select
 
 from billing.core.instants import to_us
 from billing.core.model import Invoice, InvoiceType
@@ -14,7 +14,7 @@ from billing.core.payments import MANUAL
 from billing.documents.e_invoice.syntaxes import Syntax
 from billing.steps.render import read_issued, unrendered
 from billing.steps.run_summary import SUMMARY, has_page, in_words, run_summary
-from billing.store.documents import PDF, own_document
+from billing.store.documents import PDF, name_of_close, own_document
 from billing.store.home import Home
 from billing.store.ledger import ISSUED, read_close
 from billing.store.mailings import MailKind, enqueue
@@ -22,22 +22,33 @@ from billing.store.tables import closes, credit_notes, cycles, documents, invoic
 
 CII = Syntax.CII.value
 _AT_ONCE = 200
+_SUMMARISED = exists().where(own_document(name_of_close(closes.c.close_no), SUMMARY))
+"""Whether a close has its summary."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outboxed:
-    """How many mails were written, and what could not be as it has no document yet: numbers, and ``close-N``."""
+    """How many mails were written, and where it was asked for what could not be as it has no document yet: numbers, and
+    ``close-N``.
+    """
 
     written: int
     without_document: tuple[str, ...]
 
 
 def mail_issued(
-    home: Home, *, since: datetime, now: datetime, off: Collection[str] = (), finance: bool = True
+    home: Home,
+    *,
+    since: datetime,
+    now: datetime,
+    off: Collection[str] = (),
+    finance: bool = True,
+    name_missing: bool = True,
 ) -> Outboxed:
     """Write a mail for everything that was issued from ``since`` on and has none, due now, once each.
 
-    Summaries are written where ``finance`` has an address, of closes that closed a cycle.
+    Summaries are written where ``finance`` has an address, of closes that closed a cycle. ``name_missing``: say what
+    has no document yet, which looks at everything since then.
     """
     since_us, kinds = to_us(since), {kind for kind in MailKind if kind.value not in off}
     tells_finance = finance and MailKind.RUN_SUMMARY in kinds
@@ -49,7 +60,7 @@ def mail_issued(
             for number in _unmailed(connection, kind, since_us)
         ]
         summaries = _unmailed_closes(connection, since_us) if tells_finance else []
-        missing = _without_document(connection, since_us, summaries=tells_finance)
+        missing = _without_document(connection, since_us, summaries=tells_finance) if name_missing else ()
     written = 0
     for low in range(0, len(wanted), _AT_ONCE):
         written += _write(home, list(read_issued(home, wanted[low : low + _AT_ONCE])), now)
@@ -64,7 +75,8 @@ def undocumented(home: Home, close_no: int) -> list[str]:
     """
     with home.database.read() as connection:
         issued = read_close(connection, close_no).state == ISSUED
-        lacks_summary = issued and not _summarised(connection, close_no)
+        summarised = select(_SUMMARISED).select_from(closes).where(closes.c.close_no == close_no)
+        lacks_summary = issued and not connection.execute(summarised).scalar()
     return unrendered(home) + ([f"close-{close_no}"] if lacks_summary and has_page(home, close_no) else [])
 
 
@@ -76,8 +88,9 @@ def _without_document(connection: Connection, since_us: int, *, summaries: bool)
         has = exists().where(own_document(table.c.number, PDF))
         query = select(table.c.number).where(table.c.issued_at_us >= since_us, ~has)
         missing += connection.execute(query.order_by(*order)).scalars()
-    told = _closes(connection, since_us) if summaries else []
-    return (*missing, *(f"close-{number}" for number in told if not _summarised(connection, number)))
+    if summaries:
+        missing += (f"close-{close_no}" for close_no in _closes(connection, since_us, ~_SUMMARISED))
+    return tuple(missing)
 
 
 def _unmailed(connection: Connection, kind: MailKind, since_us: int) -> list[str]:
@@ -88,26 +101,18 @@ def _unmailed(connection: Connection, kind: MailKind, since_us: int) -> list[str
     return list(connection.execute(query.order_by(table.c.year, table.c.prefix, table.c.sequence)).scalars())
 
 
-def _closes(connection: Connection, since_us: int) -> list[int]:
+def _closes(connection: Connection, since_us: int, *wanted: ColumnElement[bool]) -> list[int]:
     """Issued closes that closed a cycle: those that closed none are not worth a mail an hour."""
     some = exists().where(cycles.c.close_no == closes.c.close_no)
-    query = select(closes.c.close_no).where(closes.c.state == ISSUED, closes.c.issued_at_us >= since_us, some)
+    issued = closes.c.state == ISSUED, closes.c.issued_at_us >= since_us
+    query = select(closes.c.close_no).where(*issued, some, *wanted)
     return list(connection.execute(query.order_by(closes.c.close_no)).scalars())
 
 
-def _summarised(connection: Connection, close_no: int) -> bool:
-    query = select(documents.c.number).where(documents.c.number == f"close-{close_no}", documents.c.kind == SUMMARY)
-    return connection.execute(query).first() is not None
-
-
 def _unmailed_closes(connection: Connection, since_us: int) -> list[int]:
-    mailed = select(mailings.c.subject_id).where(mailings.c.kind == MailKind.RUN_SUMMARY.value)
-    known = set(connection.execute(mailed).scalars())
-    return [
-        close_no
-        for close_no in _closes(connection, since_us)
-        if f"close-{close_no}" not in known and _summarised(connection, close_no)
-    ]
+    name = name_of_close(closes.c.close_no)
+    mailed = exists().where(mailings.c.kind == MailKind.RUN_SUMMARY.value, mailings.c.subject_id == name)
+    return _closes(connection, since_us, _SUMMARISED, ~mailed)
 
 
 def _write(home: Home, issued: Sequence[Invoice], now: datetime) -> int:

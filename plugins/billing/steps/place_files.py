@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Protocol
 
-from sqlalchemy import Connection, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, insert, select
 
 from billing.core.errors import BillingError
 from billing.core.file_layout import Layout
@@ -27,7 +27,7 @@ from billing.steps.reference import reference_at, seller_zone
 from billing.steps.run_summary import SUMMARY
 from billing.steps.telemetry import say
 from billing.store import log
-from billing.store.documents import PDF
+from billing.store.documents import PDF, name_of_close
 from billing.store.home import Home
 from billing.store.tables import closes, credit_notes, documents, invoices, placed_files
 
@@ -181,16 +181,12 @@ def _record(home: Home, destination: Destination, done: list[_Wanted]) -> None:
 
 def _wanted(home: Home, connection: Connection, destination: Destination) -> Iterator[_Wanted]:
     """Documents of invoices, credit notes and closes that have no copy there, in the order of their numbers."""
-    mine = (
-        placed_files.c.destination == destination.location,
-        placed_files.c.number == documents.c.number,
-        placed_files.c.kind == documents.c.kind,
-    )
-    query = select(documents).where(documents.c.kind.in_(SUFFIXES), ~exists().where(*mine))
+    missing = _unplaced(destination.location)
+    query = select(documents).where(*missing)
     rows = connection.execute(query.order_by(documents.c.number, documents.c.kind)).all()
     if not rows:
         return
-    facts = _facts(home, connection)
+    facts = _facts(home, connection, select(documents.c.number).where(*missing))
     for row in rows:
         day, customer_id = facts[row.number]
         layout = destination.summaries if row.kind == SUMMARY else destination.layout
@@ -199,17 +195,29 @@ def _wanted(home: Home, connection: Connection, destination: Destination) -> Ite
         yield _Wanted(number=row.number, kind=row.kind, sha256=row.sha256, kept_at=row.path, path=path)
 
 
-def _facts(home: Home, connection: Connection) -> dict[str, tuple[date, str]]:
-    """Issue date and customer by number; a close's customer is ``all``."""
+def _unplaced(location: str) -> tuple[ColumnElement[bool], ...]:
+    """What says of a document that it has no copy there."""
+    mine = (
+        placed_files.c.destination == location,
+        placed_files.c.number == documents.c.number,
+        placed_files.c.kind == documents.c.kind,
+    )
+    return documents.c.kind.in_(SUFFIXES), ~exists().where(*mine)
+
+
+def _facts(home: Home, connection: Connection, wanted: Select[tuple[str]]) -> dict[str, tuple[date, str]]:
+    """Issue date and customer by number, of those that are wanted; a close's customer is ``all``."""
+    columns = (invoices.c.number, invoices.c.issue_day, invoices.c.customer_id)
     found = {
         row.number: (from_day(row.issue_day), row.customer_id)
-        for row in connection.execute(select(invoices.c.number, invoices.c.issue_day, invoices.c.customer_id))
+        for row in connection.execute(select(*columns).where(invoices.c.number.in_(wanted)))
     }
     of_invoice = credit_notes.c.invoice_number == invoices.c.number
     notes = select(credit_notes.c.number, credit_notes.c.issue_day, invoices.c.customer_id).join(invoices, of_invoice)
-    found |= {row.number: (from_day(row.issue_day), row.customer_id) for row in connection.execute(notes)}
-    issued = select(closes).where(closes.c.issued_at_us.is_not(None), closes.c.pinned_load > 0)
-    for row in connection.execute(issued):
+    for row in connection.execute(notes.where(credit_notes.c.number.in_(wanted))):
+        found[row.number] = from_day(row.issue_day), row.customer_id
+    issued = closes.c.issued_at_us.is_not(None), closes.c.pinned_load > 0
+    for row in connection.execute(select(closes).where(*issued, name_of_close(closes.c.close_no).in_(wanted))):
         zone = seller_zone(reference_at(home, row.pinned_load))
         found[f"close-{row.close_no}"] = (issue_date(from_us(row.issued_at_us), zone), "all")
     return found

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, String, cast, insert, literal, select
 
 from billing.store import log
 from billing.store.files import Stored, WriteOnce
@@ -33,6 +33,11 @@ class Document:
 def own_document(number: ColumnElement[str], kind: str) -> ColumnElement[bool]:
     """What joins ``documents`` to whatever has a ``number``."""
     return (documents.c.number == number) & (documents.c.kind == kind)
+
+
+def name_of_close(close_no: ColumnElement[int]) -> ColumnElement[str]:
+    """The ``number`` of a close's own documents and mails, as it is in ``f"close-{close_no}"``."""
+    return literal("close-").concat(cast(close_no, String))
 
 
 def documents_of(connection: Connection, number: str | None = None) -> list[Document]:

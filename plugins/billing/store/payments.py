@@ -208,10 +208,9 @@ def join(connection: Connection, at: datetime, by: Mapping[str, object], stays: 
 def accounts(connection: Connection, *wanted: ColumnElement[bool]) -> list[Account]:
     """Invoices that meet all conditions with their money, in the order of their issue."""
     columns = (invoices, charge_invoices.c.charge_key, charges.c.state)
-    joined = invoices.outerjoin(charge_invoices, charge_invoices.c.number == invoices.c.number)
-    joined = joined.outerjoin(charges, charges.c.charge_key == charge_invoices.c.charge_key)
     order = (invoices.c.year, invoices.c.prefix, invoices.c.sequence)
-    rows = connection.execute(select(*columns).select_from(joined).where(*wanted).order_by(*order)).all()
+    query = select(*columns).select_from(_WITH_CHARGES).where(*wanted)
+    rows = connection.execute(query.order_by(*order)).all()
     numbers = [row.number for row in rows]
     notes, events, days = _notes(connection, numbers), events_of(connection, numbers), _payment_days(connection)
     return [
@@ -227,6 +226,16 @@ def accounts(connection: Connection, *wanted: ColumnElement[bool]) -> list[Accou
     ]
 
 
+def subscriptions(connection: Connection, *wanted: ColumnElement[bool]) -> dict[str, str]:
+    """By number the subscription of the invoices that meet all conditions."""
+    query = select(invoices.c.number, invoices.c.subscription_id).select_from(_WITH_CHARGES).where(*wanted)
+    return {row.number: row.subscription_id for row in connection.execute(query)}
+
+
+_WITH_CHARGES = invoices.outerjoin(charge_invoices, charge_invoices.c.number == invoices.c.number).outerjoin(
+    charges, charges.c.charge_key == charge_invoices.c.charge_key
+)
+"""Invoices, each with its charge where it has one."""
 _OF_INVOICES = ("number", "customer_id", "subscription_id", "currency", "total_minor", "issue_day", "replaces")
 
 

@@ -40,7 +40,7 @@ def record(
     """
     with _writing(home, number) as (connection, account):
         minor = _minor(amount, account.currency)
-        _demand_reference(account, EventKind.RECEIVED, reference)
+        reference = _demand_reference(account, EventKind.RECEIVED, reference)
         _demand_past(on, now)
         _demand_owed(connection, account, minor, overpaid)
         is_more = minor > account.standing.outstanding_minor
@@ -64,7 +64,7 @@ def refunded(
     """
     with _writing(home, number) as (connection, account):
         minor = _minor(amount, account.currency)
-        _demand_reference(account, EventKind.REFUNDED, reference)
+        reference = _demand_reference(account, EventKind.REFUNDED, reference)
         _demand_past(on, now)
         if credit_note and credit_note not in dict(account.notes):
             known = ", ".join(note for note, _ in account.notes) or "none"
@@ -158,11 +158,19 @@ def _minor(amount: Decimal, currency: str) -> int:
     return int(scaled)
 
 
-def _demand_reference(account: Account, kind: EventKind, reference: str) -> None:
-    if not reference.strip():
+def _demand_reference(account: Account, kind: EventKind, given: str) -> str:
+    """The bank's reference with its blanks made one each: they do not tell one transfer from another."""
+    reference = _one_blank(given)
+    if not reference:
         raise DataRefused("Give the bank's reference: it tells one transfer from another.")
-    if any(event.identity == (account.number, kind.value, MANUAL, reference) for event in account.events):
+    known = [one for one in account.events if (one.kind, one.gateway) == (kind, MANUAL)]
+    if any(_one_blank(event.reference) == reference for event in known):
         raise DataRefused(f"The transfer {reference!r} is recorded for {account.number} already: nothing was changed.")
+    return reference
+
+
+def _one_blank(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _demand_past(on: date, now: datetime) -> None:

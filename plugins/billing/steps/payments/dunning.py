@@ -8,15 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from billing.core.collecting import InvoiceState, last_day
-from billing.core.instants import day_number
 from billing.outbound.payment_gateway import GatewayCharge
 from billing.steps.payments.methods import Method
 from billing.steps.payments.work import Mail, Work, written
 from billing.store import payments
-from billing.store.home import Home
-from billing.store.mailings import MailKind, enqueue
+from billing.store.mailings import MailKind
 from billing.store.payments import Account, Charge
-from billing.store.tables import invoices
 
 
 def declined(work: Work, charge: Charge, there: GatewayCharge, attempt: int, due: datetime | None) -> Mail:
@@ -50,24 +47,21 @@ def remind_of_transfers(work: Work) -> int:
     """Ask for bank transfers that are overdue: of the days that are set up the last one that was reached, once each;
     how many invoices were asked for.
     """
-    wanted = [payments.without_charge(), invoices.c.total_minor > 0]
-    if work.rules.since is not None:
-        wanted.append(invoices.c.issue_day >= day_number(work.rules.since))
     with work.home.database.read() as connection:
-        open_ = payments.accounts(connection, *wanted)
-    asked = 0
+        open_ = payments.accounts(connection, *work.uncharged)
+    mails = []
     for account in open_:
         days = (work.today - account.due).days
         reached = [day for day in work.rules.overdue_mail_days if day <= days]
         is_due = account.standing.state(work.today) is InvoiceState.OVERDUE and not _is_charged(work, account)
         if reached and is_due:
-            asked += _enqueue(work.home, work.now, _overdue(account, reached[-1], days))
-    return asked
+            mails.append(_overdue(account, reached[-1], days))
+    return work.remind(mails)
 
 
 def warn_of_expiry(work: Work) -> int:
     """Tell the owners of cards that end soon and that an active subscription pays by; how many were told."""
-    told = 0
+    mails = []
     for payment_method_id, subscriptions in work.methods.in_use(work.now).items():
         method = work.methods.named(payment_method_id)
         month = method.last_month if method else None
@@ -75,8 +69,8 @@ def warn_of_expiry(work: Work) -> int:
             continue
         first = last_day(month) - timedelta(days=work.rules.warn_expiry_days)
         if first <= work.today <= last_day(month):
-            told += _enqueue(work.home, work.now, _expiring(method, month, subscriptions))
-    return told
+            mails.append(_expiring(method, month, subscriptions))
+    return work.remind(mails)
 
 
 def _is_charged(work: Work, account: Account) -> bool:
@@ -122,16 +116,3 @@ def _mail(key: str, kind: MailKind, charge: Charge, about: dict[str, object]) ->
 def _method(work: Work, charge: Charge) -> str:
     method = work.methods.named(charge.payment_method_id)
     return method.shown if method else charge.payment_method_id
-
-
-def _enqueue(home: Home, now: datetime, mail: Mail) -> bool:
-    with home.database.exclusive("books") as connection:
-        return enqueue(
-            connection,
-            mail.key,
-            mail.kind,
-            subject_id=mail.subject_id,
-            customer_id=mail.customer_id,
-            payload=mail.payload,
-            due=now,
-        )

@@ -7,10 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from sqlalchemy import select
-
 from billing.core.collecting import Waiting, joined
-from billing.core.instants import day_number
 from billing.core.payments import ChargeState
 from billing.steps import commit_points
 from billing.steps.origin import origin
@@ -19,7 +16,6 @@ from billing.steps.payments.work import Work, written
 from billing.store import payments
 from billing.store.invoices import stands
 from billing.store.payments import Account, Change, Charge
-from billing.store.tables import charge_invoices, invoices
 
 _Group = tuple[str, ...]
 _UNTOUCHED = (ChargeState.PROCESSING, ChargeState.PAID, ChargeState.CANCELLED)
@@ -29,11 +25,8 @@ def to_be_charged(work: Work) -> list[tuple[Account, Method]]:
     """Issued invoices that stand, of which something is owed, whose subscription has a stored payment method, and for
     which no charge was opened.
     """
-    wanted = [payments.without_charge(), invoices.c.total_minor > 0, stands()]
-    if work.rules.since is not None:
-        wanted.append(invoices.c.issue_day >= day_number(work.rules.since))
     with work.home.database.read() as connection:
-        found = payments.accounts(connection, *wanted)
+        found = payments.accounts(connection, *work.uncharged, stands())
     methods = [(account, work.methods.of(account.subscription_id)) for account in found]
     return [(account, method) for account, method in methods if method and account.standing.outstanding_minor > 0]
 
@@ -43,9 +36,8 @@ def open_charges(work: Work) -> int:
     new = to_be_charged(work)
     if new:
         with work.home.database.exclusive("books") as connection:
-            known = set(connection.execute(select(charge_invoices.c.number)).scalars())
             for account, method in new:
-                if account.number not in known:
+                if payments.charge_of(connection, account.number) is None:
                     charge = _charge(account, method, work)
                     payments.open_charge(connection, datetime.now(UTC), origin(), charge)
         commit_points.reached(commit_points.COLLECT_PLANNED)
@@ -80,13 +72,13 @@ def adjust(work: Work) -> None:
     """Give every charge that is not being paid the amount that is still owed: credit notes and bank transfers that came
     before the money made it smaller. Raises nothing; what is cancelled at the gateway is ``attempts``' work.
     """
-    for charge in _unfinished(work):
-        if charge.state in _UNTOUCHED:
-            continue
-        with work.home.database.read() as connection:
-            owed = payments.accounts(connection, invoices.c.number.in_(charge.numbers))
-        parts = {account.number: max(0, account.standing.outstanding_minor) for account in owed}
-        if parts != dict(charge.parts):
+    with work.home.database.read() as connection:
+        unfinished = payments.read_charges(connection, payments.unfinished())
+        found = payments.accounts(connection, payments.unfinished())
+    owed = {account.number: max(0, account.standing.outstanding_minor) for account in found}
+    for charge in unfinished:
+        parts = {number: owed[number] for number in charge.numbers}
+        if charge.state not in _UNTOUCHED and parts != dict(charge.parts):
             change = Change(charge_key=charge.charge_key, values={"amount_minor": sum(parts.values())}, parts=parts)
             work.write(change, expected=charge)
 
@@ -119,9 +111,12 @@ def gather(work: Work) -> None:
 
 
 def _that_may_wait(work: Work) -> Iterator[tuple[Charge, Method | None]]:
-    for charge in _unfinished(work):
+    with work.home.database.read() as connection:
+        unfinished = payments.read_charges(connection, payments.unfinished())
+        subscription_of = payments.subscriptions(connection, payments.unfinished())
+    for charge in unfinished:
         if charge.state in (ChargeState.WAITING, ChargeState.OPEN) and charge.amount_minor and not charge.attempts:
-            yield charge, work.method(charge)
+            yield charge, work.methods.of(subscription_of[charge.numbers[0]])
 
 
 def _wait_or_not(work: Work, charge: Charge, minimum: int) -> None:
@@ -143,8 +138,3 @@ def _minimums(work: Work, found: Iterable[tuple[Charge, Method]]) -> dict[_Group
     return {
         group: work.gateways[group[1]].minimum_minor(group[2]) if group[1] in work.gateways else 0 for group in groups
     }
-
-
-def _unfinished(work: Work) -> list[Charge]:
-    with work.home.database.read() as connection:
-        return payments.read_charges(connection, payments.unfinished())

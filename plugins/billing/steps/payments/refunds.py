@@ -32,41 +32,62 @@ class Due:
 
 
 def due_refunds(work: Work) -> list[Due]:
-    """All that gateways are to give back. What came by bank transfer is given back by hand, and is said."""
+    """All that gateways are to give back. What they cannot is given back by hand, and is said in each run until it is:
+    what came by bank transfer, what a note's charge does not hold, a refund that came back.
+    """
     with work.home.database.read() as connection:
         found = payments.accounts(connection, payments.with_money_to_give_back())
     due: list[Due] = []
     for account in found:
-        standing = account.standing
-        if failed := [event for event in account.events if event.kind is EventKind.REFUND_FAILED]:
-            _tell_failed(work, account, failed[-1])
-        for note, amount in refunds_due(
-            account.money.held, standing.owed_minor, account.notes, account.given_back_for()
-        ):
-            due += _over_charges(work, account, note, amount, [one for one in due if one.account is account])
+        held, owed = account.money.held, account.standing.owed_minor
+        mine: list[Due] = []
+        for note, amount in refunds_due(held, owed, account.notes, account.given_back_for()):
+            mine += _of_one_charge(work, account, note, amount, mine)
+        _tell_rest(work, account, held - owed - sum(one.amount_minor for one in mine), mine)
+        due += mine
     return due
 
 
-def _tell_failed(work: Work, account: Account, failed: Event) -> None:
-    """A refund that came back is not tried again: where the money is still owed to the buyer, a person sees to it."""
-    owed = -account.standing.outstanding_minor
-    if owed > 0:
-        amount = f"{written(failed.amount_minor, account.currency)} {account.currency}"
-        said = f"{account.number}: {amount} that were given back for {failed.detail} did not arrive"
-        work.tell(f"{said}: pay it by bank transfer, and record it with `billing payments refunded`")
-
-
-def _over_charges(work: Work, account: Account, note: str, amount: int, before: Sequence[Due]) -> list[Due]:
-    """An amount from the charge that holds it: one, since a note is given back once."""
+def _of_one_charge(work: Work, account: Account, note: str, amount: int, before: Sequence[Due]) -> list[Due]:
+    """What the first charge that holds anything gives of an amount: one, since a note is given back once."""
     for (gateway, reference), held in held_there(account).items():
         left = held - sum(one.amount_minor for one in before if one.reference == reference)
         if left > 0 and gateway in work.gateways:
             given = min(amount, left)
             return [Due(account=account, gateway=gateway, reference=reference, note=note, amount_minor=given)]
-    said = f"{written(amount, account.currency)} {account.currency} are to be given back for {note}"
-    how = f"`billing payments refunded {account.number} --credit-note {note} --amount ... --on ... --reference ...`"
-    work.tell(f"{account.number}: {said}: pay it by bank transfer and record it ({how})")
     return []
+
+
+def _tell_rest(work: Work, account: Account, rest: int, due: Sequence[Due]) -> None:
+    """Say what a person is to give back, by credit note, the newest first as in ``refunds_due``."""
+    went, failed = _by_note(account, EventKind.REFUNDED), _by_note(account, EventKind.REFUND_FAILED)
+    for one in due:
+        went[one.note] = went.get(one.note, 0) + one.amount_minor
+    for note, total in reversed(account.notes):
+        amount = min(rest, total - went.get(note, 0) + failed.get(note, 0))
+        if amount > 0:
+            _tell_by_hand(work, account, amount, note, failed.get(note, 0))
+            rest -= amount
+    if rest > 0:
+        _tell_by_hand(work, account, rest, "", 0)
+
+
+def _by_note(account: Account, kind: EventKind) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for event in account.events:
+        if event.kind is kind:
+            found[event.detail] = found.get(event.detail, 0) + event.amount_minor
+    return found
+
+
+def _tell_by_hand(work: Work, account: Account, amount: int, note: str, failed: int) -> None:
+    """A refund that came back is not tried again either."""
+    currency, option = account.currency, f"--credit-note {note} " if note else ""
+    what = f"are to be given back for {note}" if note else "more are held than is owed"
+    came_back = f"; {written(failed, currency)} that were given back for it did not arrive" if failed else ""
+    how = f"`billing payments refunded {account.number} {option}--amount ... --on ... --reference ...`"
+    said = f"{account.number}: {written(amount, currency)} {currency} {what}{came_back}"
+    work.tell(f"{said}: pay it by bank transfer and record it ({how})")
 
 
 def held_there(account: Account) -> dict[tuple[str, str], int]:

@@ -28,8 +28,8 @@ WHAT_TO_DO: Mapping[InvoiceState, str] = {
     InvoiceState.OVERDUE: "the buyer is reminded by mail; when the transfer comes: billing payments record",
     InvoiceState.PARTLY_PAID: "the rest is awaited; when it comes: billing payments record",
     InvoiceState.PAID: "nothing",
-    InvoiceState.OVERPAID: "more is held than is owed: the next run gives it back for a credit note; else pay it back "
-    "and record it with billing payments refunded",
+    InvoiceState.OVERPAID: "more is held than is owed: the next run gives back for a credit note what the invoice's "
+    "charge holds, and names the rest; pay that back and record it with billing payments refunded",
     InvoiceState.WAITING: "nothing: it is below the gateway's minimum and is collected with the next invoice",
     InvoiceState.PROCESSING: "nothing: the gateway is at it, the next run asks",
     InvoiceState.DECLINED: "nothing while a next attempt is named; else the buyer must give another payment method",

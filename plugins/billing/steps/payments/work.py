@@ -8,9 +8,11 @@ from datetime import UTC, date, datetime
 from threading import Lock
 from typing import Any
 
+from sqlalchemy import ColumnElement, Connection
+
 from billing.core.collecting import CollectingRules
 from billing.core.errors import BillingError
-from billing.core.instants import to_us
+from billing.core.instants import day_number, to_us
 from billing.core.payments import ChargeState
 from billing.outbound.payment_gateway import PaymentGateway
 from billing.steps.origin import origin
@@ -66,11 +68,19 @@ class Work:
         with self._lock:
             self.told.append(what)
 
+    @property
+    def uncharged(self) -> list[ColumnElement[bool]]:
+        """What invoices meet that are collected here, ask for something, and have no charge."""
+        wanted = [payments.without_charge(), invoices.c.total_minor > 0]
+        if self.rules.since is not None:
+            wanted.append(invoices.c.issue_day >= day_number(self.rules.since))
+        return wanted
+
     def method(self, charge: Charge) -> Method | None:
         """The payment method that a charge is to be taken from now: that of its first invoice's subscription."""
         with self.home.database.read() as connection:
-            first = payments.accounts(connection, invoices.c.number == charge.numbers[0])[0]
-        return self.methods.of(first.subscription_id)
+            subscription_of = payments.subscriptions(connection, invoices.c.number == charge.numbers[0])
+        return self.methods.of(subscription_of[charge.numbers[0]])
 
     def write(
         self, change: Change, *, mails: Sequence[Mail] = (), why: str = "", expected: Charge | None = None
@@ -88,10 +98,29 @@ class Work:
                     raise Overtaken(f"{expected.charge_key} was changed by somebody else meanwhile: run again.")
             at, by = datetime.now(UTC), origin()
             charge, _ = payments.write(connection, at, by, change, recorded_at=self.now, why=why)
-            for mail in mails:
-                about: dict[str, Any] = {"subject_id": mail.subject_id, "customer_id": mail.customer_id}
-                enqueue(connection, mail.key, mail.kind, **about, payload=mail.payload, due=self.now)
+            self._enqueue(connection, mails)
         return charge
+
+    def remind(self, mails: Sequence[Mail]) -> int:
+        """Write mails that tell of nothing that is written with them, in one transaction; how many are new."""
+        if not mails:
+            return 0
+        with self.home.database.exclusive("books") as connection:
+            return self._enqueue(connection, mails)
+
+    def _enqueue(self, connection: Connection, mails: Sequence[Mail]) -> int:
+        return sum(
+            enqueue(
+                connection,
+                mail.key,
+                mail.kind,
+                subject_id=mail.subject_id,
+                customer_id=mail.customer_id,
+                payload=mail.payload,
+                due=self.now,
+            )
+            for mail in mails
+        )
 
     def update(
         self, charge: Charge, *, events: Sequence[Event] = (), mails: Sequence[Mail] = (), **values: Any
