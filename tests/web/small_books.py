@@ -239,7 +239,8 @@ ROWS = {
             "reference": f"re_{kind}",
             "at_us": NOW_US,
             "recorded_at_us": NOW_US,
+            "detail": detail,
         }
-        for kind, minor in (("declined", 0), ("received", 100))
+        for kind, minor, detail in (("declined", 0, "card_declined: no funds"), ("received", 100, ""))
     ],
 }
