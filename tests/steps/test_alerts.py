@@ -99,6 +99,20 @@ def test_one_that_holds_again_is_not_told_again(shop: Shop) -> None:
     assert len(mails(shop)[0][2]["alerts"]) == 1, "the smaller share says it all"
 
 
+def test_free_balances_of_one_subscription_are_told_each(shop: Shop) -> None:
+    """Each API of it is a balance of its own: where one is nearly used up, the other one is told of nevertheless."""
+    rules = AlertRules(free=True)
+    free = ["free1,render,20", "free1,translate,20"]
+    shop.load(subscriptions=PAID, payment_methods=CARDS, free_allowances=free)
+    refresh(shop, "07-02", rules)
+    used = [f"{api},2026-07-10T00:00:00Z,a1,{api},{n},," for api, n in (("render", 400), ("translate", 17))]
+    shop.ingest(*used, now="07-11")
+    assert refresh(shop, "07-11", rules).alerts.raised == 3
+    ((team, _, mail),) = mails(shop)
+    said = [(one["kind"], one["detail"]["api"], one["detail"]["percent"]) for one in mail["alerts"]]
+    assert (team, said) == ("t1", [("low", "translate", 20), ("low", "render", 5)])
+
+
 def test_what_a_home_begins_with_is_told_to_finance_only(shop: Shop) -> None:
     """Switching it on sends no mail a team: one says how many alerts hold."""
     shop.load()

@@ -189,11 +189,16 @@ def _payload(team_id: str, name: str, mine: Sequence[Alert]) -> dict[str, object
 
 def _lowest(mine: Sequence[Alert]) -> list[Alert]:
     """The same, where a balance fell below several shares at once without all but the smallest share."""
-    least: dict[str, int] = {}
+    least: dict[tuple[str, str], int] = {}
     for alert in mine:
         if alert.kind is AlertKind.LOW:
-            least[alert.subject_id] = min(_percent(alert), least.get(alert.subject_id, 100))
-    return [a for a in mine if a.kind is not AlertKind.LOW or _percent(a) == least[a.subject_id]]
+            least[_balance(alert)] = min(_percent(alert), least.get(_balance(alert), 100))
+    return [a for a in mine if a.kind is not AlertKind.LOW or _percent(a) == least[_balance(a)]]
+
+
+def _balance(alert: Alert) -> tuple[str, str]:
+    """What is low: a grant, or the free units of one of a subscription's APIs."""
+    return alert.subject_id, str(alert.detail["api"])
 
 
 def _percent(alert: Alert) -> int:
