@@ -185,6 +185,31 @@ def test_each_kind(shop: Shop) -> None:
     assert ended == {"unfunded/t2/2026-08-01T00:00:00Z", "ends/2026-08-20T00:00:00Z/flex/g2"}
 
 
+@pytest.mark.parametrize("written", ["2026-08", "08/26", "08/2026"])
+def test_a_card_expires_however_its_month_is_written(shop: Shop, written: str) -> None:
+    """As the collecting of payments reads it."""
+    world(shop, payment_methods=[CARD.replace("2028-11", written), CARDS[1]])
+    refresh(shop, "08-05")
+    assert held(shop)["payment_expires/payg1/pm1/2026-08"].detail["expires"] == "2026-08"
+    assert [mail["kind"] for _, _, mail in mails(shop)] == ["payment_expires"]
+
+
+def test_what_another_mail_tells_of_is_raised_without_one(shop: Shop) -> None:
+    """A card's owner is not written to twice; the alert is listed, and others of the team are mailed without it."""
+    rules = AlertRules(told_otherwise=frozenset({AlertKind.PAYMENT_EXPIRES}))
+    world(shop, payment_methods=[CARD.replace("2028-11", "2026-08"), CARDS[1].replace("2028-11", "2026-08")])
+    use(shop, "e1", "07-10", "1600")
+    told = refresh(shop, "08-05", rules).alerts
+    assert (told.raised, told.mails) == (3, 1)
+    assert sorted(held(shop)) == [
+        "low/20%/flex/g2",
+        "payment_expires/payg1/pm1/2026-08",
+        "payment_expires/payg2/pm2/2026-08",
+    ]
+    ((team, _, mail),) = mails(shop)
+    assert (team, [one["kind"] for one in mail["alerts"]]) == ("t2", ["low"])
+
+
 def test_a_pool_that_will_not_last_is_told(shop: Shop) -> None:
     world(shop, token_grants=[f"g2,flex2,50,{BOUGHT},2027-07-01T00:00:00Z"])
     shop.ingest(*(f"d{day},2026-07-{day:02d}T06:00:00Z,a2,render,20,," for day in range(2, 25)), now="07-25")

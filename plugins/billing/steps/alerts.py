@@ -133,11 +133,12 @@ def _write_mails(
     *,
     is_first: bool,
 ) -> int:
-    """One mail a team; or one to finance, where it is the first time or would be too many."""
+    """One mail a team, of what no other mail tells; one to finance where it is the first time or would be too many."""
     by_team: dict[str, list[Alert]] = {}
     for alert in sorted(raised, key=lambda one: (one.team_id, _URGENCY[one.kind], one.key)):
-        by_team.setdefault(alert.team_id, []).append(alert)
-    if not rules.mail or not by_team:
+        if alert.kind not in rules.told_otherwise:
+            by_team.setdefault(alert.team_id, []).append(alert)
+    if not rules.mail or not raised:
         return 0
     due = from_us(as_of_us)
     if is_first or len(by_team) > rules.mails_at_once_max:
