@@ -76,7 +76,8 @@ def test_a_team_shows_what_the_read_model_has(books: Books, client_of: Clients) 
         )
     assert f"Would be invoiced today, net {model.cycle.spend} EUR" in said
     assert "140 of 150 units available" in said and "Refreshes in 12 days" in said
-    assert "5 of 9 never used, ended yesterday" in said
+    assert "2 grants not valid now" in said
+    assert "5 of 9 never used, ended yesterday" in said and "next: 7, begins later" in said
     assert FIRST in said and SECOND not in said
     assert "There is not enough usage yet" not in said and "Too few days of usage." in said
 
