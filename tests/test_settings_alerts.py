@@ -46,6 +46,21 @@ def test_alerts_are_told_when_the_file_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("toml", "otherwise"),
+    [
+        ("[alerts]", set()),
+        ("[payments]", {AlertKind.PAYMENT_EXPIRES}),
+        ("[alerts]\n[payments]", {AlertKind.PAYMENT_EXPIRES}),
+        ('[payments]\n[mail]\nsince = "2026-08-01T00:00:00Z"', {AlertKind.PAYMENT_EXPIRES}),
+        ('[payments]\n[mail]\nsince = "2026-08-01T00:00:00Z"\noff = ["card_expiring"]', set()),
+    ],
+)
+def test_one_mail_tells_that_a_card_expires(tmp_path: Path, toml: str, otherwise: set[AlertKind]) -> None:
+    """The collecting of payments where it is set up and may; else the alert."""
+    assert read(tmp_path, toml).alerts == AlertRules(told_otherwise=frozenset(otherwise))
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         ("low_percent = 20", "'low_percent' is a list of whole numbers from 0 to 99"),

@@ -130,7 +130,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
@@ -405,7 +405,7 @@ class Settings:
             exports=_exports(file.table("exports")),
             accounts=_accounts(file.table("accounts")),
             service=_service(file.table("focus")),
-            alerts=_alerts(file.table("alerts")),
+            alerts=replace(_alerts(file.table("alerts")), told_otherwise=_told_by_collecting(file)),
             access=_access(file.table("access") or _Table(file=file.file, name="access", content={})),
             memory_mb=_memory_mb(os.environ.get("BILLING_MEMORY_MB"), file),
             pages_at=_pages_at(os.environ.get("BILLING_PAGES_AT", "")),
@@ -774,6 +774,13 @@ def _alerts(table: _Table | None) -> AlertRules:
         mail=table.flag("mail", given.mail),
         mails_at_once_max=table.whole("mails_at_once_max", given.mails_at_once_max, least=0),
     )
+
+
+def _told_by_collecting(file: _Table) -> frozenset[AlertKind]:
+    """That a card expires is told by the collecting of payments where it is set up, unless its mail is off."""
+    mail = _mail(file.table("mail"))
+    is_told = file.table("payments") is not None and (mail is None or "card_expiring" not in mail.off)
+    return frozenset({AlertKind.PAYMENT_EXPIRES} if is_told else ())
 
 
 def _percents(table: _Table, default: tuple[int, ...]) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from openpyxl import load_workbook
 
 from billing.core.errors import UsageError
-from billing.outbound.spreadsheets import Cell, Sheet, csv_bytes, is_formula, text_of, workbook_bytes, write_sheets
+from billing.core.formulas import is_formula
+from billing.outbound.spreadsheets import Cell, Sheet, csv_bytes, text_of, workbook_bytes, write_sheets
 
 AT = datetime(2026, 8, 2, 1, tzinfo=UTC)
 FORMULAS = [

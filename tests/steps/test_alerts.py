@@ -99,6 +99,20 @@ def test_one_that_holds_again_is_not_told_again(shop: Shop) -> None:
     assert len(mails(shop)[0][2]["alerts"]) == 1, "the smaller share says it all"
 
 
+def test_free_balances_of_one_subscription_are_told_each(shop: Shop) -> None:
+    """Each API of it is a balance of its own: where one is nearly used up, the other one is told of nevertheless."""
+    rules = AlertRules(free=True)
+    free = ["free1,render,20", "free1,translate,20"]
+    shop.load(subscriptions=PAID, payment_methods=CARDS, free_allowances=free)
+    refresh(shop, "07-02", rules)
+    used = [f"{api},2026-07-10T00:00:00Z,a1,{api},{n},," for api, n in (("render", 400), ("translate", 17))]
+    shop.ingest(*used, now="07-11")
+    assert refresh(shop, "07-11", rules).alerts.raised == 3
+    ((team, _, mail),) = mails(shop)
+    said = [(one["kind"], one["detail"]["api"], one["detail"]["percent"]) for one in mail["alerts"]]
+    assert (team, said) == ("t1", [("low", "translate", 20), ("low", "render", 5)])
+
+
 def test_what_a_home_begins_with_is_told_to_finance_only(shop: Shop) -> None:
     """Switching it on sends no mail a team: one says how many alerts hold."""
     shop.load()
@@ -169,6 +183,31 @@ def test_each_kind(shop: Shop) -> None:
     refresh(shop, "09-02")
     ended = {key for key, alert in held(shop, ended=True).items() if alert.ended_at}
     assert ended == {"unfunded/t2/2026-08-01T00:00:00Z", "ends/2026-08-20T00:00:00Z/flex/g2"}
+
+
+@pytest.mark.parametrize("written", ["2026-08", "08/26", "08/2026"])
+def test_a_card_expires_however_its_month_is_written(shop: Shop, written: str) -> None:
+    """As the collecting of payments reads it."""
+    world(shop, payment_methods=[CARD.replace("2028-11", written), CARDS[1]])
+    refresh(shop, "08-05")
+    assert held(shop)["payment_expires/payg1/pm1/2026-08"].detail["expires"] == "2026-08"
+    assert [mail["kind"] for _, _, mail in mails(shop)] == ["payment_expires"]
+
+
+def test_what_another_mail_tells_of_is_raised_without_one(shop: Shop) -> None:
+    """A card's owner is not written to twice; the alert is listed, and others of the team are mailed without it."""
+    rules = AlertRules(told_otherwise=frozenset({AlertKind.PAYMENT_EXPIRES}))
+    world(shop, payment_methods=[CARD.replace("2028-11", "2026-08"), CARDS[1].replace("2028-11", "2026-08")])
+    use(shop, "e1", "07-10", "1600")
+    told = refresh(shop, "08-05", rules).alerts
+    assert (told.raised, told.mails) == (3, 1)
+    assert sorted(held(shop)) == [
+        "low/20%/flex/g2",
+        "payment_expires/payg1/pm1/2026-08",
+        "payment_expires/payg2/pm2/2026-08",
+    ]
+    ((team, _, mail),) = mails(shop)
+    assert (team, [one["kind"] for one in mail["alerts"]]) == ("t2", ["low"])
 
 
 def test_a_pool_that_will_not_last_is_told(shop: Shop) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import delete, select
 
 from billing.core.errors import DataRefused, NotFound
-from billing.core.instants import format_us, from_us
+from billing.core.forecast import HISTORY_DAYS
+from billing.core.instants import day_number, format_us, from_us
 from billing.core.outlook import Why
 from billing.core.standing import BalanceState, months_before_us
 from billing.steps.balances import balances
@@ -26,7 +27,7 @@ from billing.steps.standings import Told, refresh_standings, standing_at
 from billing.store.home import Home
 from billing.store.open_ratings import read_carry, read_draws
 from billing.store.standings import read_standing, standing_teams
-from billing.store.tables import standing_apis, standing_balances, standing_refreshes, standings
+from billing.store.tables import paces, standing_apis, standing_balances, standing_refreshes, standings
 
 from .small_world import BOUGHT, REFERENCE, Shop, instant
 
@@ -359,6 +360,34 @@ def test_a_forecast_comes_true_where_usage_goes_on_as_before(shop: Shop) -> None
     assert left["2026-08-31T00:00:00Z"]["g1"] == "0"
     assert left["08-29"]["g1"] != "0"
     assert left["2026-09-30T00:00:00Z"]["g2"] == "0" != left["09-28"]["g2"]
+
+
+def test_days_that_are_not_in_yet_are_no_days_without_usage(shop: Shop) -> None:
+    """While a source brings nothing, the pace stays that of the days that it brought; balances tell what is there."""
+    shop.load(token_grants=[f"g2,flex2,1000,{BOUGHT},2027-07-01T00:00:00Z"])
+    shop.ingest(*(f"d{day},2026-07-{day:02d}T06:00:00Z,a2,render,20,," for day in range(1, 25)), now="07-25")
+    refresh(shop, "07-25")
+    assert _pace(shop, "07-25") == 1_000_000
+    refresh(shop, "07-29")
+    assert _first_day(shop) == day_number(date(2026, 7, 25)) - HISTORY_DAYS
+    assert _pace(shop, "07-29") == 1_000_000
+    assert told_balances(shop.home) == as_told_by_balances(shop.home, instant("07-29"))
+    shop.ingest(*(f"d{day},2026-07-{day:02d}T06:00:00Z,a2,render,60,," for day in range(25, 29)), now="07-29")
+    refresh(shop, "07-29")
+    assert _first_day(shop) == day_number(date(2026, 7, 29)) - HISTORY_DAYS, "a delivery is seen on the same day"
+    assert _pace(shop, "07-29") > 1_000_000
+    assert told_balances(shop.home) == as_told_by_balances(shop.home, instant("07-29"))
+
+
+def _pace(shop: Shop, at: str) -> int | None:
+    told = stands(shop, "t2", at)
+    [flex] = [one for one in told.standing.valid if one.grant_id == "g2"]
+    return told.outlook(flex).per_day_micro
+
+
+def _first_day(shop: Shop) -> int:
+    with shop.home.database.read() as connection:
+        return int(connection.execute(select(paces.c.first_day)).scalars().first() or 0)
 
 
 def test_what_free_units_pay_does_not_use_up_tokens(shop: Shop) -> None:

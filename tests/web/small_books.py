@@ -167,6 +167,7 @@ ROWS = {
         _balance("free", "free1", "", "render", (150, 10), refreshes_at_us=NOW_US + 12 * DAY_US),
         _balance("capacity", "seats1", "s1", "seats", (5, 2), ends_at_us=NOW_US + 30 * DAY_US - 1),
         _balance("capacity", "seats1", "old", "seats", (9, 4), state="expired", ends_at_us=NOW_US - DAY_US),
+        _balance("capacity", "seats1", "next", "seats", (7, 0), state="coming", begins_at_us=NOW_US + DAY_US),
     ],
     standing_apis: [
         {
@@ -239,7 +240,8 @@ ROWS = {
             "reference": f"re_{kind}",
             "at_us": NOW_US,
             "recorded_at_us": NOW_US,
+            "detail": detail,
         }
-        for kind, minor in (("declined", 0), ("received", 100))
+        for kind, minor, detail in (("declined", 0, "card_declined: no funds"), ("received", 100, ""))
     ],
 }

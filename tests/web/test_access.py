@@ -142,6 +142,21 @@ def test_others_cannot_tell_what_exists(client_of: Clients, there: str, missing:
         assert client.get(missing).status_code == 404
 
 
+def test_why_a_payment_failed_is_for_operators(client_of: Clients) -> None:
+    """Of the charge, and of each attempt: a gateway's words, and finance's reason for a write-off."""
+    at, page = f"/api/v1/invoice?number={FIRST}", f"/invoice?number={FIRST}"
+    with client_of(OPERATOR) as client:
+        seen, html = client.get(at).json(), client.get(page).text
+    assert (seen["charge"]["problem"], seen["charge"]["detail"]) == ("card_declined", "no funds")
+    assert [one["detail"] for one in seen["payments"]] == ["card_declined: no funds", ""]
+    assert "no funds" in html
+    with client_of(BUYER) as client:
+        seen, html = client.get(at).json(), client.get(page).text
+    assert (seen["charge"]["problem"], seen["charge"]["detail"]) == ("", "")
+    assert [one["detail"] for one in seen["payments"]] == ["", ""]
+    assert "no funds" not in html and "card_declined" not in html
+
+
 def test_roles_are_read_anew_and_compared_as_they_are(books: Books) -> None:
     assert member(books, "cleo").roles == {
         "t1": frozenset({Role.SECONDARY_ADMIN}),

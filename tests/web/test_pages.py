@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal as D
 from html import unescape
@@ -75,7 +76,8 @@ def test_a_team_shows_what_the_read_model_has(books: Books, client_of: Clients) 
         )
     assert f"Would be invoiced today, net {model.cycle.spend} EUR" in said
     assert "140 of 150 units available" in said and "Refreshes in 12 days" in said
-    assert "5 of 9 never used, ended yesterday" in said
+    assert "2 grants not valid now" in said
+    assert "5 of 9 never used, ended yesterday" in said and "next: 7, begins later" in said
     assert FIRST in said and SECOND not in said
     assert "There is not enough usage yet" not in said and "Too few days of usage." in said
 
@@ -144,6 +146,22 @@ def test_usage_by_app_by_unit_and_as_a_file(books: Books, client_of: Clients) ->
         )
     assert sum(D(row["quantity"]) for row in rows) == sum(one.total for one in model.totals)
     assert rows[0] == {"day": "2026-08-01", "api": "render", "app_id": "a1", "quantity": "1", "usage_unit": "minute"}
+
+
+def test_no_id_in_the_file_becomes_a_formula(books: Books) -> None:
+    """As in every other file for spreadsheets: what could be one begins with an apostrophe; numbers stay as they are.
+    The order is that of the ids.
+    """
+    with books.home.database.read() as connection:
+        page = usage(connection, BUYER, "t1", at=NOW, by_app=True)
+    one = replace(page.series[0], quantities=(D(-3),))
+    ids = [("=1+1", "@SUM(A1)"), ("render", " ＝1"), ("render", "a-1"), ("-1", "+1")]
+    found = replace(page, series=tuple(replace(one, api=api, app_id=app, usage_unit="\tunit") for api, app in ids))
+    _, *rows = csv.reader(StringIO(daily.csv_text([found]), newline=""))
+    assert rows == [
+        [str(page.first_day), *ids, "-3", "'\tunit"]
+        for ids in (("'-1", "'+1"), ("'=1+1", "'@SUM(A1)"), ("render", "' ＝1"), ("render", "a-1"))
+    ]
 
 
 def test_charts_that_are_not_drawn_are_told(client_of: Clients, monkeypatch: pytest.MonkeyPatch) -> None:

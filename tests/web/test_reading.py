@@ -130,6 +130,7 @@ def test_a_team_says_what_is_left_and_when_it_ends(books: Books) -> None:
     assert (seats.available, seats.granted, seats.total_purchased, seats.usage_unit) == (3, 5, 5, "seat")
     assert (seats.ends_in_days, seats.refreshes_in_days) == (29, None)
     assert [(b.grant_id, b.available, b.ends_in_days) for b in seats.expired] == [("old", 5, None)]
+    assert [(b.grant_id, b.granted) for b in seats.coming] == [("next", 7)], "what has not begun has not expired"
 
 
 def test_a_team_s_running_cycle_and_its_troubles(books: Books) -> None:

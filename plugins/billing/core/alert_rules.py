@@ -27,7 +27,8 @@ class AlertRules:
     ``low_percent``: shares left at which a balance is low; ``least_granted_micro``: smaller ones are not worth it;
     ``ends_within_days``, ``runs_out_within_days``: how long before; ``free``: whether free balances count, which are
     meant to be used up every month; ``off``: kinds that are not raised. ``mail``: whether anybody gets mail; more than
-    ``mails_at_once_max`` at one refresh become one, to finance.
+    ``mails_at_once_max`` at one refresh become one, to finance. ``told_otherwise``: kinds that are raised, and of which
+    another mail tells the buyer.
     """
 
     low_percent: tuple[int, ...] = (20, 5)
@@ -38,3 +39,4 @@ class AlertRules:
     off: frozenset[AlertKind] = frozenset()
     mail: bool = True
     mails_at_once_max: int = 200
+    told_otherwise: frozenset[AlertKind] = frozenset()

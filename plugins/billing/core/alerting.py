@@ -6,22 +6,19 @@ threshold), so that each is raised once, and a new period or a new grant may rai
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from billing.core.alert_rules import AlertKind, AlertRules
+from billing.core.collecting import last_day, parse_expiry
 from billing.core.cycles import local_date
-from billing.core.instants import DAY_US, format_us, to_us
+from billing.core.instants import DAY_US, day_number, format_us
 from billing.core.model import Kind, PaymentMethod, Subscription
 from billing.core.outlook import Outlook, Why
 from billing.core.quantity import format_micro
 from billing.core.reference import FOREVER_US
 from billing.core.standing import Standing, StandingBalance
 from billing.core.terms import TeamTerms
-
-_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,32 +184,29 @@ def _payment(
                 subject=f"There is no stored payment method for pay as you go ({s.subscription_id})",
                 detail={"subscription_id": s.subscription_id},
             )
-        elif method is not None and (expires_us := _expires_us(method.expires)) is not None:
+        elif method is not None and (month := parse_expiry(method.expires)) is not None:
             cycle_end = standing.cycle.end_us if standing.cycle else 0
-            if expires_us <= max(cycle_end, standing.as_of_us + rules.ends_within_days * DAY_US):
+            if _expires_us(month) <= max(cycle_end, standing.as_of_us + rules.ends_within_days * DAY_US):
+                expires = f"{month[0]}-{month[1]:02}"
                 yield Alert(
-                    key=f"payment_expires/{s.subscription_id}/{method.payment_method_id}/{method.expires}",
+                    key=f"payment_expires/{s.subscription_id}/{method.payment_method_id}/{expires}",
                     kind=AlertKind.PAYMENT_EXPIRES,
                     team_id=standing.team_id,
                     subject_id=s.subscription_id,
-                    subject=f"The stored payment method expires at the end of {method.expires}",
+                    subject=f"The stored payment method expires at the end of {expires}",
                     detail={
                         "subscription_id": s.subscription_id,
                         "payment_method_id": method.payment_method_id,
                         "brand": method.brand,
                         "last4": method.last4,
-                        "expires": method.expires,
+                        "expires": expires,
                     },
                 )
 
 
-def _expires_us(month: str) -> int | None:
-    """The end of the last month in which a method can be used, in UTC; None where it does not expire."""
-    found = _MONTH.fullmatch(month)
-    if found is None or month >= "9999-12":
-        return None
-    year, after = divmod(int(found[1]) * 12 + int(found[2]), 12)
-    return to_us(datetime(year, after + 1, 1, tzinfo=UTC))
+def _expires_us(month: tuple[int, int]) -> int:
+    """The end of the last month (year, month) in which a method can be used, in UTC."""
+    return (day_number(last_day(month)) + 1) * DAY_US
 
 
 def _low(standing: Standing, pools: Sequence[_Pool], rules: AlertRules) -> Iterator[Alert]:

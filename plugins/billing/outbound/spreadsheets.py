@@ -23,13 +23,12 @@ from openpyxl.styles import Font
 from openpyxl.writer.excel import ExcelWriter
 
 from billing.core.errors import UsageError
+from billing.core.formulas import harmless, is_formula
 from billing.core.instants import format_instant
 from billing.outbound.whole_files import write_whole
 
 Cell: TypeAlias = str | int | Decimal | date | datetime | None
 
-# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection"), full width as well.
-_FORMULA = frozenset("=+-@\t\r\n" + "\uff1d\uff0b\uff0d\uff20")
 # What cannot stand in XML 1.0 at all.
 _NOT_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # A binary float, which is what a spreadsheet keeps, is exact for this many digits.
@@ -53,12 +52,6 @@ class Sheet:
         return (tuple(text_of(cell) for cell in row) for row in self.rows)
 
 
-def is_formula(text: str) -> bool:
-    """Whether a spreadsheet could take a text for a formula: by its first character, or by the first that is seen."""
-    seen = next((one for one in text if one.isprintable() and not one.isspace()), "\0")
-    return seen in _FORMULA or (text[:1] or "\0") in _FORMULA
-
-
 def text_of(cell: Cell) -> str:
     """A cell as text that no spreadsheet takes for a formula: what could be one begins with an apostrophe. Numbers are
     written as they are.
@@ -67,7 +60,7 @@ def text_of(cell: Cell) -> str:
         case None:
             return ""
         case str():
-            return f"'{cell}" if is_formula(cell) else cell
+            return harmless(cell)
         case datetime():
             return format_instant(cell)
         case date():

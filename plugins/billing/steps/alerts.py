@@ -133,11 +133,12 @@ def _write_mails(
     *,
     is_first: bool,
 ) -> int:
-    """One mail a team; or one to finance, where it is the first time or would be too many."""
+    """One mail a team, of what no other mail tells; one to finance where it is the first time or would be too many."""
     by_team: dict[str, list[Alert]] = {}
     for alert in sorted(raised, key=lambda one: (one.team_id, _URGENCY[one.kind], one.key)):
-        by_team.setdefault(alert.team_id, []).append(alert)
-    if not rules.mail or not by_team:
+        if alert.kind not in rules.told_otherwise:
+            by_team.setdefault(alert.team_id, []).append(alert)
+    if not rules.mail or not raised:
         return 0
     due = from_us(as_of_us)
     if is_first or len(by_team) > rules.mails_at_once_max:
@@ -189,11 +190,16 @@ def _payload(team_id: str, name: str, mine: Sequence[Alert]) -> dict[str, object
 
 def _lowest(mine: Sequence[Alert]) -> list[Alert]:
     """The same, where a balance fell below several shares at once without all but the smallest share."""
-    least: dict[str, int] = {}
+    least: dict[tuple[str, str], int] = {}
     for alert in mine:
         if alert.kind is AlertKind.LOW:
-            least[alert.subject_id] = min(_percent(alert), least.get(alert.subject_id, 100))
-    return [a for a in mine if a.kind is not AlertKind.LOW or _percent(a) == least[a.subject_id]]
+            least[_balance(alert)] = min(_percent(alert), least.get(_balance(alert), 100))
+    return [a for a in mine if a.kind is not AlertKind.LOW or _percent(a) == least[_balance(a)]]
+
+
+def _balance(alert: Alert) -> tuple[str, str]:
+    """What is low: a grant, or the free units of one of a subscription's APIs."""
+    return alert.subject_id, str(alert.detail["api"])
 
 
 def _percent(alert: Alert) -> int:

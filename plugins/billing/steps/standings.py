@@ -46,7 +46,7 @@ from billing.steps.open_ratings import OpenBooks, open_books, stale_teams
 from billing.steps.reference import reference_at
 from billing.steps.reference_touched import teams_standing_otherwise
 from billing.steps.telemetry import say
-from billing.store.batches import committed
+from billing.store.batches import committed, completeness
 from billing.store.daily_usage import usage_by_day
 from billing.store.home import Home
 from billing.store.ledger import LastClosed, last_closed
@@ -134,11 +134,11 @@ def refresh_standings(home: Home, as_of: datetime, rules: AlertRules | None = No
     team's last close.
     """
     with home.database.holding("standings"):
-        _refresh_paces(home, to_us(as_of) // DAY_US)
-        return _refresh(home, to_us(as_of), rules or AlertRules())
+        paces_day = _refresh_paces(home, to_us(as_of) // DAY_US)
+        return _refresh(home, to_us(as_of), rules or AlertRules(), paces_day)
 
 
-def _refresh(home: Home, as_of_us: int, rules: AlertRules) -> StandingsTold:
+def _refresh(home: Home, as_of_us: int, rules: AlertRules, paces_day: int) -> StandingsTold:
     with home.database.read() as connection:
         view = _view(home, connection, as_of_us)
         if view is None:
@@ -149,7 +149,7 @@ def _refresh(home: Home, as_of_us: int, rules: AlertRules) -> StandingsTold:
         for part in _parts(connection, view, looked_at, rules):
             written += len(_write(home, view, part))
             alerts += [alert for told in part for alert in told.alerts]
-    done = _settle(home, view, before, alerts, {*looked_at, *gone}, rules, gone)
+    done = _settle(home, view, before, alerts, {*looked_at, *gone}, rules, gone, paces_day)
     say("standings told", teams=len(view.terms.teams), looked_at=len(looked_at), written=written)
     return StandingsTold(
         teams=len(view.terms.teams), looked_at=len(looked_at), written=written + len(gone), alerts=done
@@ -271,27 +271,40 @@ def _unassigned(reference: Reference) -> Iterator[Subscription]:
 # --- paces -----------------------------------------------------------------------------------------------------------
 
 
-def _refresh_paces(home: Home, day: int) -> None:
-    """Once a UTC day: what every API of every team used on each of the whole days before it."""
+def _refresh_paces(home: Home, day: int) -> int:
+    """Once a UTC day that is in: what every API of every team used on each of the whole days before it. Returns the day
+    before which they tell.
+    """
     with home.database.read() as connection:
-        before = read_refresh(connection)
-        if before is not None and before.paces_day == day:
-            return
-        first = day - HISTORY_DAYS
+        before, until = read_refresh(connection), _paces_until(connection, day)
+        if before is not None and before.paces_day == until:
+            return until
+        first = until - HISTORY_DAYS
         pairs, sums = usage_by_day(home.usage.lake, committed(connection), first, HISTORY_DAYS)
     with home.database.exclusive("standings written") as connection:
         write_paces(connection, first, dict(zip(pairs, sums.tolist(), strict=True)))
     commit_points.reached(commit_points.STANDINGS_PACES)
+    return until
 
 
 def _paces_of(home: Home, connection: Connection, team_id: str, day: int) -> dict[str, Pace]:
     """One team's, as they are kept, or summed now."""
-    before, first = read_refresh(connection), day - HISTORY_DAYS
-    if before is not None and before.paces_day == day:
+    before, until = read_refresh(connection), _paces_until(connection, day)
+    if before is not None and before.paces_day == until:
         return _kept_paces(connection, [team_id]).get(team_id, {})
+    first = until - HISTORY_DAYS
     pairs, sums = usage_by_day(home.usage.lake, committed(connection), first, HISTORY_DAYS, team_id)
     found = zip(pairs, sums.tolist(), strict=True)
     return {api: Pace(first_day=first, quantities_micro=days) for (_, api), days in found}
+
+
+def _paces_until(connection: Connection, day: int) -> int:
+    """The UTC day before which paces tell: a day that is not in as a whole is no day without usage, so they end before
+    the first one of these. They end with yesterday where nothing is known of that, and where none of the days is in.
+    """
+    through_us = completeness(connection, committed(connection).through).through_us
+    whole = day if through_us is None else through_us // DAY_US
+    return whole if day - HISTORY_DAYS < whole < day else day
 
 
 def _kept_paces(connection: Connection, team_ids: Sequence[str]) -> dict[str, dict[str, Pace]]:
@@ -320,6 +333,7 @@ def _settle(
     team_ids: Collection[str],
     rules: AlertRules,
     gone: Collection[str],
+    paces_day: int,
 ) -> Alerted:
     """Alerts with their mails, teams that are no more, and how fresh it all is: in one transaction."""
     goes_back = before is not None and view.as_of_us < before.as_of_us
@@ -336,7 +350,7 @@ def _settle(
             through_batch=view.through_batch,
             load_no=view.load_no,
             rating_no=view.rating_no,
-            paces_day=view.as_of_us // DAY_US,
+            paces_day=paces_day,
             alerts_since_us=before.alerts_since_us if before else view.as_of_us,
         )
         write_refresh(connection, refresh)

@@ -13,6 +13,7 @@ from io import StringIO
 from sqlalchemy import Connection
 
 from billing.core.errors import UsageError
+from billing.core.formulas import harmless
 from billing.core.months import Month
 from billing.web.pages.bars import Panel, Series, panel
 from billing.web.pages.wording import units
@@ -108,11 +109,14 @@ def every_series(
 
 
 def csv_text(found: Sequence[UsagePage], *, api: str = "", app: str = "") -> str:
-    """A line a UTC day, API and app that used anything, in this order."""
+    """A line a UTC day, API and app that used anything, in this order. What a spreadsheet could take for a formula
+    begins with an apostrophe.
+    """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(("day", "api", "app_id", "quantity", "usage_unit"))
-    writer.writerows(sorted(_rows(found, api, app)))
+    for day, one, app_id, quantity, unit in sorted(_rows(found, api, app)):
+        writer.writerow((day, harmless(one), harmless(app_id), quantity, harmless(unit)))
     return text.getvalue()
 
 

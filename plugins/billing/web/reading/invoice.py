@@ -112,7 +112,9 @@ class CreditNoteRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaymentRow:
-    """What happened to the invoice's money: when it happened, and when it was recorded here."""
+    """What happened to the invoice's money: when it happened, and when it was recorded here. ``detail``, which is the
+    gateway's or finance's words, is blank for members.
+    """
 
     kind: EventKind
     amount: Decimal
@@ -277,7 +279,7 @@ def invoice(connection: Connection, viewer: Viewer, number: str, *, at: datetime
         units=_units(connection, head, span, facts),
         daily=_daily(connection, head),
         credit_notes=given_back,
-        payments=_payments(connection, head),
+        payments=_payments(connection, viewer, head),
         charge=_charge(connection, viewer, head),
         mails=_mails(connection, number),
         documents=_documents(connection, [number, *(note.number for note in given_back)]),
@@ -464,7 +466,7 @@ def _credit_notes(connection: Connection, number: str) -> tuple[CreditNoteRow, .
     )
 
 
-def _payments(connection: Connection, head: Row[Any]) -> tuple[PaymentRow, ...]:
+def _payments(connection: Connection, viewer: Viewer, head: Row[Any]) -> tuple[PaymentRow, ...]:
     mine = select(payment_events).where(payment_events.c.number == head.number)
     return tuple(
         PaymentRow(
@@ -474,7 +476,7 @@ def _payments(connection: Connection, head: Row[Any]) -> tuple[PaymentRow, ...]:
             reference=row.reference,
             at=instant_of(row.at_us),
             recorded_at=instant_of(row.recorded_at_us),
-            detail=row.detail,
+            detail=row.detail if viewer.is_operator else "",
         )
         for row in connection.execute(mine.order_by(payment_events.c.at_us, payment_events.c.event_no))
     )

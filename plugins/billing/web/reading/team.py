@@ -16,6 +16,7 @@ from billing.core.errors import NotFound
 from billing.core.instants import DAY_US, from_day, to_us
 from billing.core.model import UNFUNDED, Kind
 from billing.core.quantity import decimal_of_micro, divide_half_up
+from billing.core.standing import BalanceState
 from billing.store.database import in_parts
 from billing.store.invoices import from_minor
 from billing.store.tables import (
@@ -97,7 +98,7 @@ class Card:
     """All balances of one kind and API (blank for tokens): what is available of what is granted, the total ever
     purchased (None of free units, which nobody buys), and what ends or refreshes first. Units of ``free``, tokens of
     ``token_flex`` and ``flex``, the resource's own unit of ``capacity``. ``expired``: grants that ended in the last 24
-    months; their ``available`` was never used.
+    months; their ``available`` was never used. ``coming``: grants that begin later.
     """
 
     source: Kind
@@ -115,6 +116,7 @@ class Card:
     refreshes_in_days: int | None
     balances: tuple[BalanceRow, ...]
     expired: tuple[BalanceRow, ...]
+    coming: tuple[BalanceRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -342,7 +344,8 @@ def _card(
     bought: Mapping[tuple[Kind, str], int],
     at_us: int,
 ) -> Card:
-    valid = [row for row in rows if row.state == "valid"]
+    by_state = {state: [row for row in rows if row.state == state.value] for state in BalanceState}
+    valid = by_state[BalanceState.VALID]
     granted, used, available = (
         sum(row._mapping[f"{n}_micro"] for row in valid) for n in ("granted", "used", "available")
     )
@@ -362,7 +365,8 @@ def _card(
         refreshes_at=instant(refreshes),
         refreshes_in_days=_days(refreshes, at_us),
         balances=tuple(_balance(row, at_us) for row in valid),
-        expired=tuple(_balance(row, at_us) for row in rows if row.state != "valid"),
+        expired=tuple(_balance(row, at_us) for row in by_state[BalanceState.EXPIRED]),
+        coming=tuple(_balance(row, at_us) for row in by_state[BalanceState.COMING]),
     )
 
 
