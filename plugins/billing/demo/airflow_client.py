@@ -13,6 +13,7 @@ import httpx
 
 _ENDED = frozenset({"success", "failed"})
 _POLL_S = 0.2
+_DATABASE_RETRIES = 3
 # Airflow 3.3 fails a task whose answer comes before the executor has reported that the asking process is done.
 _ANSWER_AFTER_S = 5.0
 _T = TypeVar("_T")
@@ -126,8 +127,15 @@ class AirflowClient:
         }
 
     def request(self, method: str, path: str, user: str | None = None, **arguments: Any) -> Any:
-        """One call below ``/api/v2/``; the answer's JSON. An answer that is an error raises."""
+        """One call below ``/api/v2/``; the answer's JSON. An answer that is an error raises. Where Airflow's database
+        refused, as SQLite does when it is locked, nothing was written, and the call is made again.
+        """
         answer = self.send(method, path, user, **arguments)
+        for _ in range(_DATABASE_RETRIES):
+            if answer.status_code != httpx.codes.INTERNAL_SERVER_ERROR or "Database error" not in answer.text:
+                break
+            time.sleep(_POLL_S)
+            answer = self.send(method, path, user, **arguments)
         if answer.is_error:
             raise AirflowError(f"{method} {answer.url}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None

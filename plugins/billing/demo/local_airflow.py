@@ -41,6 +41,8 @@ TEAMS_PAGE = "/plugin/billing-teams"
 CHECKOUT = Path(__file__).resolve().parents[3]
 _LOOPBACK = "127.0.0.1"
 _LOG_TAIL_LINES = 25
+# Airflow's parts share one file on a machine that has other things to do.
+_DATABASE_WAIT_S = 60
 
 
 class LocalAirflow(AirflowClient):
@@ -178,7 +180,8 @@ class LocalAirflow(AirflowClient):
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self._passwords_file,
             # Without the next one and API__BASE_URL, tasks call port 8080.
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            # SQLite has one writer; whoever has waited five seconds for it, the default, is told that it is locked.
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout={_DATABASE_WAIT_S}",
             "API__HOST": _LOOPBACK,
             "API__PORT": self._ports[0],
             "API__BASE_URL": self.url,
