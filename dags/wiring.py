@@ -40,7 +40,7 @@ def home_and_settings() -> Iterator[Any]:
     """
     from billing import connections
     from billing.core.errors import BillingError, SourceUnavailable
-    from billing.settings import Settings
+    from billing.settings.settings import Settings
     from billing.steps.homes import home_at
     from billing.steps.origin import acting_for
 

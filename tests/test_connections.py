@@ -21,7 +21,7 @@ from billing import connections
 from billing.core.errors import BillingError
 from billing.intake.sources.opening import Resolver, open_source
 from billing.intake.sources.seam import Taken, Window
-from billing.settings import SourceSettings
+from billing.settings.sources import SourceSettings
 
 assert airflow
 PASSWORD = "pa/ss@wörd:1"

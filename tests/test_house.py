@@ -19,7 +19,7 @@ EDGES = {
     "documents": {"documents", "core"},
     "outbound": {"outbound", "core"},
     "steps": {"steps", "intake", "store", "documents", "outbound", "core"},
-    "settings": {"core"},
+    "settings": {"settings", "core"},
     "connections": {"settings", "core"},
     "commands": {"commands", "steps", "settings", "connections", "core"},
     "cli": {"commands", "steps", "settings", "core"},

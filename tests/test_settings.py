@@ -12,16 +12,13 @@ import pytest
 from billing.core.approval import NEVER_ASKED, Policy, When
 from billing.core.collecting import CollectingRules
 from billing.core.errors import UsageError
-from billing.settings import (
-    ApprovalSettings,
-    AuditSettings,
-    GatewaySettings,
-    LakeSettings,
-    PaymentSettings,
-    ReferenceSettings,
-    Settings,
-    SourceSettings,
-)
+from billing.settings.approval import ApprovalSettings
+from billing.settings.audit import AuditSettings
+from billing.settings.lake import LakeSettings
+from billing.settings.payments import GatewaySettings, PaymentSettings
+from billing.settings.reference import ReferenceSettings
+from billing.settings.settings import Settings
+from billing.settings.sources import SourceSettings
 
 ROOT = Path(__file__).parents[1]
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from billing.core.alert_rules import AlertKind, AlertRules
 from billing.core.errors import UsageError
-from billing.settings import Settings
+from billing.settings.settings import Settings
 
 
 def read(home: Path, toml: str = "") -> Settings:

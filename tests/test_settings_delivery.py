@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from billing.core.errors import UsageError
-from billing.settings import Settings
+from billing.settings.settings import Settings
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -44,7 +44,7 @@ def test_mail_as_it_is_written(tmp_path: Path) -> None:
 
 
 def test_the_kinds_are_those_of_the_outbox() -> None:
-    from billing.settings import MAIL_KINDS
+    from billing.settings.mail import MAIL_KINDS
     from billing.store.mailings import MailKind
 
     assert set(MAIL_KINDS) == {kind.value for kind in MailKind}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from billing.core.errors import UsageError
-from billing.settings import Settings
+from billing.settings.settings import Settings
 
 
 def test_accounts_exports_and_services_are_read(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from billing.commands.terminal import (
 from billing.commands.usage import usage_app
 from billing.core.errors import BillingError
 from billing.core.instants import format_instant, format_us
-from billing.settings import Settings
+from billing.settings.settings import Settings
 
 _HELP = """Usage billing that can be derived again: raw usage to charged units to PDF invoices.
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import URL
 
 from billing.core.errors import SourceUnavailable, UsageError
-from billing.settings import plain_airflow
+from billing.settings.airflow_import import plain_airflow
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -104,7 +104,7 @@ import json, sys
 from pathlib import Path
 from airflow.dag_processing.dagbag import BundleDagBag
 import billing
-from billing.settings import Settings
+from billing.settings.settings import Settings
 
 home = Path(sys.argv[1])
 bag = BundleDagBag(home / "dags", bundle_path=home / "dags", bundle_name="dags-folder")

@@ -16,7 +16,8 @@ from billing import connections
 from billing.core.errors import UsageError
 from billing.outbound.gateways import Resolver, open_gateways
 from billing.outbound.payment_gateway import GatewayState
-from billing.settings import GatewaySettings, Settings
+from billing.settings.payments import GatewaySettings
+from billing.settings.settings import Settings
 from tests.gateway.asked import wanted
 from tests.gateway.world import ROOT, World
 
@@ -82,7 +83,7 @@ import sys
 from pathlib import Path
 from billing import connections
 from billing.outbound.gateways import open_gateways
-from billing.settings import Settings
+from billing.settings.settings import Settings
 gateways = open_gateways(Settings.read(Path(sys.argv[1])).payments.gateways, connections)
 print("airflow" in sys.modules)
 print(gateways["stripe"].stored_method(sys.argv[2]).customer_reference)

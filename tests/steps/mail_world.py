@@ -19,7 +19,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope
 
 from billing.core.mail_addresses import parse_mailbox
-from billing.settings import MailSettings
+from billing.settings.mail import MailSettings
 from billing.steps.deliver_mail import Delivered, deliver_mail
 from billing.steps.mail_issued import Outboxed, mail_issued
 from billing.steps.render import stored_document

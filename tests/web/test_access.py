@@ -16,7 +16,8 @@ from fastapi.testclient import TestClient
 
 from billing.core.errors import UsageError
 from billing.core.model import Role
-from billing.settings import AccessSettings, Settings
+from billing.settings.access import AccessSettings
+from billing.settings.settings import Settings
 from billing.web import access
 from billing.web.access import Reader, _reader, is_operator
 from billing.web.app import app

@@ -18,7 +18,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from billing.core.errors import UsageError
-from billing.settings import Settings
+from billing.settings.settings import Settings
 from billing.store.home import Home
 from billing.web.pages import bars, daily, wording
 from billing.web.pages.bars import Series

@@ -17,7 +17,7 @@ from billing.core.instants import format_instant, format_us
 
 if TYPE_CHECKING:
     from billing.core.approval import Proposal, ProposedInvoice
-    from billing.settings import Settings
+    from billing.settings.settings import Settings
     from billing.steps.approval import Answered
     from billing.store.approvals import Answer
     from billing.store.home import Home

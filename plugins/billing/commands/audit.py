@@ -14,7 +14,7 @@ from billing.core.instants import format_us
 from billing.core.quantity import format_micro
 
 if TYPE_CHECKING:
-    from billing.settings import Settings
+    from billing.settings.settings import Settings
     from billing.steps.audit.choosing import Choice
     from billing.steps.audit.heads import Heads
     from billing.steps.audit.page import Asked

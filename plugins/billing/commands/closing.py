@@ -12,7 +12,7 @@ from billing.core.instants import format_us
 
 if TYPE_CHECKING:
     from billing.core.model import Parked
-    from billing.settings import Settings
+    from billing.settings.settings import Settings
     from billing.store.home import Home
 
 PARKED_STATUS = 3

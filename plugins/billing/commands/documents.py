@@ -95,7 +95,7 @@ def invoices_preview(
     locale: Annotated[str, typer.Option(help="The buyer's: en, fr, fi, de, es, ja ...")] = "en",
 ) -> None:
     """Render an invented invoice with a theme, to see what it looks like. It needs no home, and issues nothing."""
-    from billing.settings import Settings
+    from billing.settings.settings import Settings
     from billing.steps.render import preview
 
     settings = Settings.read(*context.obj)

@@ -14,7 +14,7 @@ from billing.core.errors import UsageError
 from billing.core.instants import format_instant
 
 if TYPE_CHECKING:
-    from billing.settings import MailSettings
+    from billing.settings.mail import MailSettings
     from billing.store.mailings import Mailing
 
 TROUBLED_STATUS = 3

@@ -12,7 +12,7 @@ import typer
 from billing.commands.terminal import errors, opened_home, show_table, warn
 from billing.core.errors import UsageError
 from billing.core.instants import format_us
-from billing.settings import Settings
+from billing.settings.settings import Settings
 
 if TYPE_CHECKING:
     from billing.steps.reference_diff import Diff, RowDifference

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from billing.core.instants import from_us, parse_day, parse_instant_us
-from billing.settings import Settings
+from billing.settings.settings import Settings
 from billing.steps import progress as steps_progress
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.models.dag import DagModel
 from fastapi import Depends
 
-from billing.settings import AccessSettings, Settings
+from billing.settings.access import AccessSettings
+from billing.settings.settings import Settings
 from billing.web.books import opened
 from billing.web.reading.known import roles_of
 from billing.web.viewer import Viewer

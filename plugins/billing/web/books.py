@@ -9,7 +9,8 @@ from threading import Lock
 from sqlalchemy import Connection
 
 from billing import connections
-from billing.settings import LakeSettings, Settings
+from billing.settings.lake import LakeSettings
+from billing.settings.settings import Settings
 from billing.store.home import Home
 from billing.store.lake_storage import ObjectStorage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from billing.settings import Settings
+from billing.settings.settings import Settings
 
 
 def now() -> datetime:
