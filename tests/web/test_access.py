@@ -14,7 +14,6 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from billing.core.errors import UsageError
 from billing.core.model import Role
 from billing.settings.access import AccessSettings
 from billing.settings.settings import Settings
@@ -211,35 +210,6 @@ def test_a_member_is_limited_to_their_teams_also_where_airflow_lets_them_read_ru
     assert not _reader(user, BUYER).may_see("usage_ingest/r1")
     assert not _reader(user, OPERATOR).is_limited
     assert not _reader(user, NOBODY).is_limited, "an auditor, who is a member of nothing, reads runs as before"
-
-
-@pytest.mark.parametrize(
-    ("written", "says"),
-    [
-        ('operators = ["aud"]', "write"),
-        ('operators = ["boss:aud"]', "write"),
-        ('operators = ["user:"]', "write"),
-        ('operators = "user:aud"', "is a list of texts"),
-        ("operators = [1]", "is a list of texts"),
-        ("admins = []", "is not a setting"),
-    ],
-)
-def test_a_wrong_setting_is_refused(tmp_path: Path, written: str, says: str) -> None:
-    (tmp_path / "billing.toml").write_text(f"[access]\n{written}\n", "utf-8")
-    with pytest.raises(UsageError, match=says) as refused:
-        Settings.read(tmp_path)
-    assert "[access]" in str(refused.value)
-
-
-def test_settings_say_who_operates(tmp_path: Path) -> None:
-    (tmp_path / "billing.toml").write_text(
-        '[access]\noperators = ["user:aud", "role:Op", "runs:a", "user:fin"]\n', "utf-8"
-    )
-    assert Settings.read(tmp_path).access == AccessSettings(
-        users=frozenset({"aud", "fin"}), roles=frozenset({"Op"}), runs=("a",)
-    )
-    (tmp_path / "billing.toml").write_text("[access]\noperators = []\n", "utf-8")
-    assert Settings.read(tmp_path).access == AccessSettings()
 
 
 def test_a_backup_may_be_put_in_the_books_place(books: Books, client_of: Clients) -> None:

@@ -9,12 +9,7 @@ import pytest
 
 from billing.core.alert_rules import AlertKind, AlertRules
 from billing.core.errors import UsageError
-from billing.settings.settings import Settings
-
-
-def read(home: Path, toml: str = "") -> Settings:
-    (home / "billing.toml").write_text(toml, "utf-8")
-    return Settings.read(home)
+from tests.settings.homes import read
 
 
 def test_alerts_are_on_without_any_setting(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Settings of mail, copies of documents, and notifiers; what is wrong there is said by file, table and key."""
+"""Settings of mail; what is wrong there is said by file, table and key."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from pathlib import Path
 import pytest
 
 from billing.core.errors import UsageError
-from billing.settings.settings import Settings
+from tests.settings.homes import read
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def read(home: Path, toml: str = "") -> Settings:
-    (home / "billing.toml").write_text(toml, "utf-8")
-    return Settings.read(home)
-
-
 def test_mail_as_it_is_written(tmp_path: Path) -> None:
-    assert read(tmp_path).mail is None and read(tmp_path).files is None and read(tmp_path).notify == ()
+    assert read(tmp_path).mail is None
     found = read(
         tmp_path,
         """[mail]
@@ -50,31 +45,6 @@ def test_the_kinds_are_those_of_the_outbox() -> None:
     assert set(MAIL_KINDS) == {kind.value for kind in MailKind}
 
 
-def test_files_and_notifiers_as_they_are_written(tmp_path: Path) -> None:
-    found = read(
-        tmp_path,
-        """[files]
-        location = "out"
-        [[notify]]
-        notifier = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
-        on = "failure"
-        arguments = { to = "a@example.com" }
-        [[notify]]
-        notifier = "my_company.Pager"
-        [[notify]]
-        notifier = "my_company.Pager"
-        on = ["alerts"]
-        """,
-    )
-    assert found.files is not None
-    assert (found.files.location, found.files.connection) == (str(tmp_path / "out"), "")
-    assert found.files.layout.pattern == "{year}/{customer_id}/{number}.{kind}"
-    first, second, third = found.notify
-    assert (first.on, dict(first.arguments)) == (("failure",), {"to": "a@example.com"})
-    assert (second.notifier, second.on) == ("my_company.Pager", ("success", "failure"))
-    assert third.on == ("alerts",), "of alerts only where they are named"
-
-
 @pytest.mark.parametrize(
     ("toml", "says"),
     [
@@ -88,14 +58,8 @@ def test_files_and_notifiers_as_they_are_written(tmp_path: Path) -> None:
         ('[mail]\nsince = 2026-01-01T00:00:00Z\noff = ["x"]', r"'off' has 'x'; there are: invoice"),
         ('[mail]\nsince = 2026-01-01T00:00:00Z\nsender = ["a@b.c", "d@e.f"]', r"'sender' is one address"),
         ('[mail]\nsince = 2026-01-01T00:00:00Z\npassword = "x"', r"'password' is not a setting"),
-        ("[files]", r"\[files\] 'location' is missing"),
-        ('[files]\nlocation = "out"\nlayout = "../{number}.{kind}"', r"'layout' is relative"),
-        ('[files]\nlocation = "s3://k:secret@b"', r"holds a password"),
-        ('[[notify]]\nnotifier = "x"', r"\[notify, 1\] 'notifier' is the path of a class"),
-        ('[[notify]]\nnotifier = "x.Y"\narguments = { password = "p" }', r"'arguments.password' holds a secret"),
-        ('[notify]\nnotifier = "x.Y"', r"write each as \[\[notify\]\]"),
     ],
 )
-def test_what_is_wrong_with_delivery_is_told(tmp_path: Path, toml: str, says: str) -> None:
+def test_what_is_wrong_with_mail_is_told(tmp_path: Path, toml: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         read(tmp_path, toml)
