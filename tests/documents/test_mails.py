@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from billing.core.alert_rules import AlertKind
+from billing.core.mail_kinds import MailKind
 from billing.documents.bundle import read_bundle
 from billing.documents.errors import TemplateBroken
 from billing.documents.mails import MailTexts
 from billing.documents.texts import Catalogues
-from billing.store.mailings import MailKind
 
 from .invoices import TEMPLATES
 

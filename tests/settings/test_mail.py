@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from billing.core.errors import UsageError
+from billing.core.mail_kinds import MailKind
 from tests.settings.homes import read
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,11 +39,9 @@ def test_mail_as_it_is_written(tmp_path: Path) -> None:
     assert [one.address for one in found.copy_to] == ["archive@example.com"] and found.reply_to is None
 
 
-def test_the_kinds_are_those_of_the_outbox() -> None:
-    from billing.settings.mail import MAIL_KINDS
-    from billing.store.mailings import MailKind
-
-    assert set(MAIL_KINDS) == {kind.value for kind in MailKind}
+def test_every_kind_of_mail_may_be_off(tmp_path: Path) -> None:
+    found = read(tmp_path, f"[mail]\nsince = 2026-01-01T00:00:00Z\noff = {[kind.value for kind in MailKind]}").mail
+    assert found is not None and set(found.off) == set(MailKind)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 
 from billing.core.errors import DataRefused, NotFound, SourceUnavailable
 from billing.core.mail_addresses import parse_mailbox
+from billing.core.mail_kinds import MailKind
 from billing.steps.audit.chain import verify_log
 from billing.steps.audit.logged import disagreements
 from billing.steps.credit import credit
@@ -26,7 +27,7 @@ from billing.steps.deliver_mail import RETRY_AFTER, TRIES_OF_REFUSED, deliver_ma
 from billing.steps.mail_making import preview_mail
 from billing.steps.mail_outbox import list_mails, read_mail
 from billing.steps.run_summary import render_summary, run_summary
-from billing.store.mailings import MailKind, enqueue, mailing, put
+from billing.store.mailings import enqueue, mailing, put
 from billing.store.tables import log, mailings
 
 from .mail_world import Post, Served, Server, Straight, attached, issue, keep_document, said, stored

@@ -16,6 +16,7 @@ In the file::
 from __future__ import annotations
 
 from billing.core.alert_rules import AlertKind, AlertRules
+from billing.core.mail_kinds import MailKind
 from billing.core.quantity import MICRO
 from billing.settings.mail import read_mail
 from billing.settings.table import Table
@@ -43,7 +44,7 @@ def read_alerts(table: Table | None) -> AlertRules:
 def told_by_collecting(file: Table) -> frozenset[AlertKind]:
     """That a card expires is told by the collecting of payments where it is set up, unless its mail is off."""
     mail = read_mail(file.table("mail"))
-    is_told = file.table("payments") is not None and (mail is None or "card_expiring" not in mail.off)
+    is_told = file.table("payments") is not None and (mail is None or MailKind.CARD_EXPIRING.value not in mail.off)
     return frozenset({AlertKind.PAYMENT_EXPIRES} if is_told else ())
 
 

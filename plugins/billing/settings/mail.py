@@ -19,13 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from billing.core.mail_addresses import Mailbox
+from billing.core.mail_kinds import MailKind
 from billing.settings.table import Table
-
-MAIL_KINDS = (
-    *("invoice", "credit_note", "run_summary", "delivery_problem", "card_expiring", "balance_alert"),
-    *("payment_declined", "authentication_required", "payment_final_notice", "payment_overdue"),
-)
-"""Kinds of mail, as ``store/mailings.py`` has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,5 +60,5 @@ def read_mail(table: Table | None) -> MailSettings | None:
         finance=table.mailboxes("finance"),
         copy_to=table.mailboxes("copy_to"),
         xml=table.flag("xml", True),
-        off=table.names("off", MAIL_KINDS),
+        off=table.names("off", tuple(MailKind)),
     )

@@ -18,12 +18,13 @@ from billing.core.alert_rules import AlertKind, AlertRules
 from billing.core.alerting import Alert
 from billing.core.instants import format_us, from_us
 from billing.core.mail_addresses import one_line
+from billing.core.mail_kinds import MailKind
 from billing.core.reference import Reference
 from billing.steps.origin import origin
 from billing.store import log
 from billing.store.alerts import holding_alerts, known_alerts, read_alerts, set_ended, write_raised
 from billing.store.home import Home
-from billing.store.mailings import MailKind, enqueue
+from billing.store.mailings import enqueue
 
 _NAMED_IN_LOG = 100
 _WORDS_MAX, _LINE_MAX = 50, 200

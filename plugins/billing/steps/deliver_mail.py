@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from billing.core.errors import BillingError, DataRefused
 from billing.core.instants import format_instant, to_us
+from billing.core.mail_kinds import MailKind
 from billing.documents.errors import TemplateBroken
 from billing.outbound.mail_message import Mail, as_bytes
 from billing.outbound.smtp import Accepted, CannotCarry, MaybeSent, NotSent, Outgoing
@@ -39,7 +40,6 @@ from billing.store.mailings import (
     UNDELIVERABLE,
     UNKNOWN,
     Mailing,
-    MailKind,
     claim,
     enqueue,
     in_states,

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, exists, select
 
 from billing.core.instants import to_us
+from billing.core.mail_kinds import MailKind
 from billing.core.model import Invoice, InvoiceType
 from billing.core.payments import MANUAL
 from billing.documents.e_invoice.syntaxes import Syntax
@@ -17,7 +18,7 @@ from billing.steps.run_summary import SUMMARY, has_page, in_words, run_summary
 from billing.store.documents import PDF, name_of_close, own_document
 from billing.store.home import Home
 from billing.store.ledger import ISSUED, read_close
-from billing.store.mailings import MailKind, enqueue
+from billing.store.mailings import enqueue
 from billing.store.tables import closes, credit_notes, cycles, documents, invoices, mailings
 
 CII = Syntax.CII.value

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from billing.core.errors import DataRefused, NotFound
 from billing.core.frames import ByKey
 from billing.core.mail_addresses import Mailbox, parse_address, parse_mailbox
+from billing.core.mail_kinds import MailKind
 from billing.documents.mails import MailTexts
 from billing.outbound.mail_message import Attachment, Mail, as_bytes, attachment_name, message_id
 from billing.steps.mail_issued import CII, kind_of, payload_of
@@ -19,7 +20,7 @@ from billing.steps.render import read_issued
 from billing.steps.run_summary import SUMMARY
 from billing.store.documents import PDF, documents_of
 from billing.store.home import Home
-from billing.store.mailings import Mailing, MailKind
+from billing.store.mailings import Mailing
 from billing.store.reference_history import last_load
 
 _LOCALE_OF_FINANCE = "en"

@@ -6,31 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from billing.core.errors import NotFound
 from billing.core.instants import from_us, to_us
+from billing.core.mail_kinds import MailKind
 from billing.store.log import canonical
 from billing.store.tables import mailings
-
-
-class MailKind(StrEnum):
-    """What a mail tells of; ``subject_id`` is the number, payment method, close or team that it is about."""
-
-    INVOICE = "invoice"
-    CREDIT_NOTE = "credit_note"
-    PAYMENT_DECLINED = "payment_declined"
-    AUTHENTICATION_REQUIRED = "authentication_required"
-    PAYMENT_FINAL_NOTICE = "payment_final_notice"
-    PAYMENT_OVERDUE = "payment_overdue"
-    CARD_EXPIRING = "card_expiring"
-    RUN_SUMMARY = "run_summary"
-    DELIVERY_PROBLEM = "delivery_problem"
-    BALANCE_ALERT = "balance_alert"
-
 
 DUE, CLAIMED, SENT, FAILED, UNKNOWN, DROPPED = "due", "claimed", "sent", "failed", "unknown", "dropped"
 UNDELIVERABLE = "undeliverable"

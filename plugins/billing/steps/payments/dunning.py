@@ -8,11 +8,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from billing.core.collecting import InvoiceState, last_day
+from billing.core.mail_kinds import MailKind
 from billing.outbound.payment_gateway import GatewayCharge
 from billing.steps.payments.methods import Method
 from billing.steps.payments.work import Mail, Work, written
 from billing.store import payments
-from billing.store.mailings import MailKind
 from billing.store.payments import Account, Charge
 
 

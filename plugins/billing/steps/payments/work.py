@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection
 from billing.core.collecting import CollectingRules
 from billing.core.errors import BillingError
 from billing.core.instants import day_number, to_us
+from billing.core.mail_kinds import MailKind
 from billing.core.payments import ChargeState
 from billing.outbound.payment_gateway import PaymentGateway
 from billing.steps.origin import origin
@@ -20,7 +21,7 @@ from billing.steps.payments.methods import Method, Methods
 from billing.store import payments
 from billing.store.home import Home
 from billing.store.invoices import from_minor
-from billing.store.mailings import MailKind, enqueue
+from billing.store.mailings import enqueue
 from billing.store.payments import Change, Charge, Event
 from billing.store.tables import charges, invoices
 
