@@ -79,6 +79,12 @@ def test_rules_of_collecting_and_their_defaults(tmp_path: Path) -> None:
     )
 
 
+def test_at_most_ten_charges_are_worked_on_at_once(tmp_path: Path) -> None:
+    assert read(tmp_path, "[payments]\nat_once = 10").payments.rules.at_once == 10
+    said = refusal(tmp_path, "[payments]\nat_once = 1000")
+    assert said.startswith("[payments] 'at_once' is at most 10, not 1000") and said.endswith("write a smaller number.")
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -87,6 +93,7 @@ def test_rules_of_collecting_and_their_defaults(tmp_path: Path) -> None:
         ("overdue_mail_days = 3", "'overdue_mail_days' is a list of whole days from 1 on"),
         ("at_once = 0", "'at_once' is a whole number from 1 on"),
         ("at_once = 1.5", "'at_once' is a whole number from 1 on"),
+        ("at_once = 11", "'at_once' is at most 10, not 11: each charge that is worked on takes one"),
         ("ignore_foreign_charges = 1", "'ignore_foreign_charges' is true or false"),
         ("since = 2026-08-01T00:00:00Z", "'since' is a date"),
         ("retries = 3", "'retries' is not a setting"),

@@ -7,7 +7,7 @@ In the file::
     retry_after_days = [1, 3, 5, 7]      # when a declined charge is tried again: days after the first attempt
     overdue_mail_days = [3, 14, 30]      # when a bank transfer is asked for: days after it was due
     warn_expiry_days = 30                # how long before a card expires its owner is told
-    at_once = 4                          # charges that are worked on at the same time
+    at_once = 4                          # charges that are worked on at the same time: at most 10
     stuck_after_hours = 168              # how long a payment may be on its way before a person should look
     answer_disputes_days = 7             # how long before a dispute must be answered it is said
     ignore_foreign_charges = false       # true where the gateway's account takes money for others too
@@ -33,6 +33,8 @@ from billing.core.payments import MANUAL
 from billing.settings.table import NAME, Table
 
 _SECRET_KEY = re.compile(r"\b(sk|rk|whsec)_")
+# A process has the connections of SQLAlchemy's own pool; some are left to the lock that is held meanwhile and the rest.
+_CONNECTIONS, _AT_ONCE_MAX = 15, 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +106,12 @@ def _collecting_rules(table: Table) -> CollectingRules:
     table.only(("gateways", *days, *wholes, "ignore_foreign_charges", "since"))
     given: dict[str, Any] = {key: table.days(key) for key in days if key in table.content}
     given |= {key: table.whole(key, least, least=least) for key, least in wholes.items() if key in table.content}
+    if given.get("at_once", 1) > _AT_ONCE_MAX:
+        raise table.wrong(
+            "at_once",
+            f"is at most {_AT_ONCE_MAX}, not {given['at_once']}: each charge that is worked on takes one of the"
+            f" {_CONNECTIONS} connections that a process has to the database; write a smaller number",
+        )
     return CollectingRules(
         **given,
         ignore_foreign_charges=table.flag("ignore_foreign_charges", False),
