@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from billing.outbound.payment_gateway import (
+    KEY_TAKEN,
     DisputeState,
     GatewayCharge,
     GatewayDispute,
@@ -136,7 +137,7 @@ class FakeGateway:
             if wanted.key in state["keys"]:
                 known = state["keys"][wanted.key]
                 if known["content"] != content:
-                    raise GatewayRefused("idempotency_error", "the key was used with another content")
+                    raise GatewayRefused(KEY_TAKEN, "the key was used with another content")
                 charge = state["charges"][known["reference"]]
             else:
                 charge = self._new(

@@ -19,6 +19,9 @@ from typing import Protocol
 
 from billing.core.errors import BillingError, SourceUnavailable
 
+KEY_TAKEN = "idempotency_error"
+"""The code of a refusal where a gateway has seen the key with another content; it is Stripe's word for it."""
+
 
 class GatewayUnavailable(SourceUnavailable):
     """The gateway gave no answer, or none that says what it did: look the charge up before anything is done again."""

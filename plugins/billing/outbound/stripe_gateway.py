@@ -18,6 +18,7 @@ from stripe import DEFAULT_API_BASE, RequestsClient, StripeClient, StripeError, 
 from billing.core.instants import to_us
 from billing.core.quantity import MICRO
 from billing.outbound.payment_gateway import (
+    KEY_TAKEN,
     GatewayCharge,
     GatewayDispute,
     GatewayRefund,
@@ -87,7 +88,7 @@ class StripeGateway:
         try:
             return self._create(wanted)
         except GatewayRefused as refused:
-            if refused.code != "idempotency_error":
+            if refused.code != KEY_TAKEN:
                 raise
             before = self._opened_before(wanted)
             if before is None:

@@ -23,6 +23,7 @@ from billing.core.errors import UsageError
 from billing.core.instants import to_us
 from billing.core.payments import ChargeState
 from billing.outbound.payment_gateway import (
+    KEY_TAKEN,
     GatewayCharge,
     GatewayRefused,
     GatewayState,
@@ -39,9 +40,6 @@ from billing.steps.payments.work import Overtaken, Work
 from billing.store import payments
 from billing.store.payments import Change, Charge
 from billing.store.tables import charges
-
-KEY_TAKEN = "idempotency_error"
-"""The code of a refusal where a gateway has seen the key with another content."""
 
 
 def advance(work: Work, charge_key: str) -> None:
