@@ -204,9 +204,7 @@ def _compare_states(one: _Comparison, ours: Charge, there: GatewayCharge) -> Non
 
 def _received_here(one: _Comparison, charge: Charge) -> int:
     with one.work.home.database.read() as connection:
-        mine = payment_events.c.number.in_(charge.numbers), payment_events.c.kind == EventKind.RECEIVED.value
-        found = payments.events_at(connection, one.name, *mine)
-    return sum(event.amount_minor for event in found if event.reference.partition("@")[0] == charge.reference)
+        return sum(event.amount_minor for event in payments.received_of(connection, charge))
 
 
 def _only_there(one: _Comparison, there: GatewayCharge) -> None:

@@ -74,6 +74,11 @@ class Event:
         """What is there once only."""
         return (self.number, self.kind.value, self.gateway, self.reference)
 
+    @property
+    def charge_reference(self) -> str:
+        """Of money that a charge took: the charge. What came after a first part says in its own how much there was."""
+        return self.reference.partition("@")[0]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
@@ -259,6 +264,13 @@ def events_at(connection: Connection, gateway: str, *wanted: ColumnElement[bool]
     """What a gateway's events say, in the order of their recording."""
     query = select(payment_events).where(payment_events.c.gateway == gateway, *wanted)
     return [_event(row) for row in connection.execute(query.order_by(payment_events.c.event_no))]
+
+
+def received_of(connection: Connection, charge: Charge) -> list[Event]:
+    """What came in by a charge, in the order of its recording."""
+    mine = payment_events.c.number.in_(charge.numbers), payment_events.c.kind == EventKind.RECEIVED.value
+    found = events_at(connection, charge.gateway, *mine)
+    return [event for event in found if event.charge_reference == charge.reference]
 
 
 def first_attempt(connection: Connection, charge: Charge) -> datetime | None:
