@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from billing.core.collecting import Standing
 from billing.core.instants import format_us, from_day, from_us, to_us
@@ -305,7 +305,7 @@ def with_money_to_give_back() -> ColumnElement[bool]:
 
 def without_charge() -> ColumnElement[bool]:
     """Invoices for which no charge was opened."""
-    return or_(charge_invoices.c.charge_key.is_(None), charge_invoices.c.charge_key == "")
+    return charge_invoices.c.charge_key.is_(None)
 
 
 def logged(charge: Charge) -> list[object]:
