@@ -33,10 +33,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 import notified
 from approving import ASK, DO_NOT_ASK, CloseApproval, answer_form, approval_param, question_for, take
+from collecting import collect_due
 from observed import count, done_within, gauge, lineage
 from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant, run_name
 
@@ -171,18 +172,8 @@ def cycle_close() -> None:
     def collect_payments(issued: int) -> int:
         from datetime import UTC, datetime
 
-        from billing import connections
-        from billing.steps.collect import collect
-        from billing.steps.payments.gateways import opened
-
-        with home_and_settings() as (home, settings):
-            if not settings.payments.is_set_up:
-                raise AirflowSkipException("billing.toml has no [payments]: nothing is collected.")
-            gateways = opened(settings.payments.gateways, connections)
-            done = collect(home, gateways, settings.payments.rules, datetime.now(UTC))
-        print("\n".join((*done.told, *done.stuck)))
-        count("payments.received", done.paid)
-        count("payments.declined", done.declined)
+        done = collect_due(datetime.now(UTC))
+        print("\n".join(done.stuck))
         return done.paid
 
     @task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from traceback import format_exception_only
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
@@ -65,7 +66,8 @@ def demand_delivered() -> None:
 
 def deliver_close(close_no: int) -> None:
     """Mails and copies, where the settings have them; what is wrong with one keeps back nothing of the other. Ends red
-    also where a document is missing: what follows a task that failed must not hide that.
+    also where a document is missing: what follows a task that failed must not hide that. The first that is wrong ends
+    it, all others are printed.
     """
     from datetime import UTC
 
@@ -82,10 +84,10 @@ def deliver_close(close_no: int) -> None:
             problems.append(problem)
     with home_and_settings() as (home, _):
         missing = undocumented(home, close_no)
+    if missing:
+        said = f"{len(missing)} have no document yet and are not delivered; the task that makes it says why: "
+        problems.append(AirflowFailException(said + ", ".join(missing)))
+    for other in problems[1:]:
+        print("".join(format_exception_only(other)))
     if problems:
         raise problems[0]
-    if missing:
-        raise AirflowFailException(
-            f"{len(missing)} have no document yet and are not delivered; the task that makes it says why: "
-            + ", ".join(missing)
-        )

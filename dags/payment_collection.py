@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, get_current_context, task
+from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from observed import count, done_within, gauge
-from wiring import COMMON, home_and_settings, instant_of, instant_param, run_instant
+from collecting import collect_due, opened_gateways
+from observed import done_within, gauge
+from wiring import COMMON, instant_of, instant_param, run_instant
 
 FIRST_HOURS = 6
 """A run in the first hours of a day in UTC reconciles too: that is one of each day's."""
@@ -51,16 +52,11 @@ def payment_collection() -> None:
     def what_would_be_done() -> int:
         from datetime import UTC, datetime
 
-        from billing import connections
         from billing.steps.collect import would_do
-        from billing.steps.payments.gateways import opened
 
         only_list = get_current_context()["params"]["only_list"]
-        with home_and_settings() as (home, settings):
-            if not settings.payments.is_set_up:
-                raise AirflowSkipException("billing.toml has no [payments]: nothing is collected.")
-            gateways = opened(settings.payments.gateways, connections)
-            plan = would_do(home, gateways, settings.payments.rules, datetime.now(UTC))
+        with opened_gateways() as (home, gateways, rules):
+            plan = would_do(home, gateways, rules, datetime.now(UTC))
         for one in plan:
             print(f"{one.number}: {one.amount} {one.currency}, {one.what}")
         if only_list:
@@ -71,29 +67,13 @@ def payment_collection() -> None:
     def collect_payments(would: int) -> list[str]:
         from datetime import UTC, datetime
 
-        from billing import connections
-        from billing.steps.collect import collect
-        from billing.steps.payments.gateways import opened
-
-        with home_and_settings() as (home, settings):
-            gateways = opened(settings.payments.gateways, connections)
-            done = collect(home, gateways, settings.payments.rules, datetime.now(UTC))
-        print("\n".join(done.told))
-        count("payments.received", done.paid)
-        count("payments.declined", done.declined)
-        count("payments.refunded", done.refunded)
-        for state, number in done.states.items():
-            gauge(f"payments.{state}", number)
-        gauge("payments.stuck", len(done.stuck))
-        return list(done.stuck)
+        return list(collect_due(datetime.now(UTC)).stuck)
 
     @task
     def reconcile_payments(stuck: list[str]) -> int:
         from datetime import UTC, datetime
 
-        from billing import connections
         from billing.steps.payment_reconciliation import DEFAULT_PERIOD, reconcile
-        from billing.steps.payments.gateways import opened
 
         context = get_current_context()
         begin, end = (instant_of(context["params"][name]) for name in ("reconcile_from", "reconcile_to"))
@@ -102,9 +82,8 @@ def payment_collection() -> None:
         now = datetime.now(UTC)
         end = end or now + timedelta(days=1)
         begin = begin or end - DEFAULT_PERIOD
-        with home_and_settings() as (home, settings):
-            gateways = opened(settings.payments.gateways, connections)
-            found = reconcile(home, gateways, settings.payments.rules, now, begin=begin, end=end)
+        with opened_gateways() as (home, gateways, rules):
+            found = reconcile(home, gateways, rules, now, begin=begin, end=end)
         for (gateway, currency), (here, there) in found.received.items():
             print(f"received by {gateway}: {here} {currency} in the books, {there} there")
         print("\n".join(f"recorded: {said}" for said in found.recorded))
@@ -114,7 +93,7 @@ def payment_collection() -> None:
             raise AirflowFailException(f"{len(found.differences)} differences remain:\n{listed}")
         return found.charges
 
-    @task(trigger_rule=TriggerRule.ALL_SUCCESS)
+    @task
     def name_what_is_stuck(stuck: list[str]) -> None:
         if stuck:
             listed = "\n".join(stuck)

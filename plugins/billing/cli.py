@@ -169,10 +169,12 @@ def simulate(
 @app.command()
 def status(context: typer.Context) -> None:
     """How the home stands, and what waits for someone. Verifies the log's chain on the way."""
+    from billing.steps.place_files import count_unplaced
     from billing.steps.status import status as read_status
 
     with opened_home(context) as (home, settings):
         found = read_status(home)
+        unplaced = count_unplaced(home, settings.files.location) if settings.files else 0
     quarantined = ", ".join(f"{count} {reason}" for reason, count in found.quarantined.items()) or "nothing"
     for name, value in (
         ("home", str(settings.home)),
@@ -196,6 +198,11 @@ def status(context: typer.Context) -> None:
     if found.awaits_approval is not None:
         said = f"close {found.awaits_approval} waits: billing cycles approval {found.awaits_approval}"
         typer.echo(f"{'approval':17} {said}")
+    if found.mails:
+        counted = ", ".join(f"{count} {state}" for state, count in found.mails.items())
+        typer.echo(f"{'mails':17} {counted}: billing mail list")
+    if settings.files and unplaced:
+        typer.echo(f"{'files':17} {unplaced} without a copy in {settings.files.location}: billing files place")
     for source in found.awaited:
         typer.echo(f"{'usage is missing':17} {source}")
     for run in found.overdue:

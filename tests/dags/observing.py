@@ -39,6 +39,12 @@ class Metrics:
         """Everything that was ever sent."""
         return set(self._counts)
 
+    def wait_for(self, name: str, seconds: float = 10) -> None:
+        """Until it was sent: what a process sent before it ended may not be heard yet."""
+        until = time.monotonic() + seconds
+        while name not in self._counts and time.monotonic() < until:
+            time.sleep(0.01)
+
     def total(self, name: str) -> int:
         """The sum of a counter."""
         return self._counts[name]

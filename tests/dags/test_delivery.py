@@ -19,6 +19,10 @@ from tests.steps.small_world import Shop, instant
 
 DAGS = Path(__file__).parents[2] / "dags"
 ONE, TWO = "INV-2026-000001", "INV-2026-000002"
+BUYERS = (
+    "c1,Buyer One,1 street,,1000,Town,,FR,FR83404833048,one@example.com,fr-FR",
+    "c2,Buyer Two,2 street,,2000,Town,,DE,DE136695976,,de-DE",
+)
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -42,6 +46,15 @@ for outcome in (notified.on_success, notified.on_failure):
     outcome({"dag_run": None})
 print("RETURNED", json.dumps(told))
 """
+DELIVER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import delivering
+try:
+    delivering.deliver_close(1)
+except Exception as problem:
+    print("ENDED", type(problem).__name__, problem)
+"""
 
 
 def keep_summary(shop: Shop) -> None:
@@ -55,11 +68,7 @@ def keep_summary(shop: Shop) -> None:
 def test_what_is_due_goes_and_what_waits_is_named(tmp_path: Path, server: Server) -> None:
     shop = Shop(home=Home.at(tmp_path / "home"), folder=tmp_path / "in")
     shop.home.create()
-    buyers = (
-        "c1,Buyer One,1 street,,1000,Town,,FR,FR83404833048,one@example.com,fr-FR",
-        "c2,Buyer Two,2 street,,2000,Town,,DE,DE136695976,,de-DE",
-    )
-    issue(shop, buyers)
+    issue(shop, BUYERS)
     environment = os.environ | {
         "AIRFLOW_HOME": str(tmp_path / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -105,3 +114,20 @@ def test_what_is_due_goes_and_what_waits_is_named(tmp_path: Path, server: Server
     [notice] = server.to("team@example.com")
     assert notice["Subject"] == "Close 1: success" and "2 invoices" in said(notice, "html")
     shop.home.close()
+
+
+def test_what_else_is_wrong_is_printed(tmp_path: Path) -> None:
+    """Nothing can be copied, and a document is missing: neither hides the other."""
+    shop = Shop(home=Home.at(tmp_path / "home"), folder=tmp_path / "in")
+    shop.home.create()
+    issue(shop, BUYERS)
+    keep_document(shop, ONE)
+    shop.home.close()
+    (tmp_path / "home" / "billing.toml").write_text('[files]\nlocation = "s3://copies"\nconnection = "not_there"\n')
+    environment = os.environ | {"AIRFLOW_HOME": str(tmp_path / "airflow"), "BILLING_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", DELIVER, str(DAGS)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    said, _, ended = done.stdout.partition("ENDED ")
+    assert "not_there" in ended
+    assert f"2 have no document yet and are not delivered; the task that makes it says why: {TWO}, close-1" in said

@@ -234,6 +234,19 @@ def test_declines_follow_the_schedule_and_end_with_finance(till: Till) -> None:
     assert till.gateway.taken() == {ONE: 864}
 
 
+def test_what_could_not_be_collected_is_not_taken_from_a_new_card_unless_a_person_says_so(till: Till) -> None:
+    """Its buyer was asked to pay in another way, and told that nothing is tried again by itself."""
+    till.rules = CollectingRules(retry_after_days=())
+    till.gateway.answer("tok_1_of_cus1", "!insufficient_funds")
+    till.collect()
+    till.load("pm1,c1,fake,tok_9_of_cus1,Visa,1111,2031-01")
+    till.collect(DAY)
+    assert (till.state(), till.gateway.calls("confirm")) == ("uncollected", 1)
+    retry(till.shop.home, till.gateways, till.rules, ONE, now=till.now)
+    till.collect(DAY)
+    assert (till.state(), till.gateway.taken()) == ("paid", {ONE: 864})
+
+
 def test_a_decline_that_cannot_get_better_waits_for_another_method(till: Till) -> None:
     till.gateway.answer("tok_1_of_cus1", "!stolen_card")
     till.collect()

@@ -13,11 +13,13 @@ from datetime import datetime, timedelta
 from email.utils import parseaddr
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
 from billing.core.errors import DataRefused, NotFound, SourceUnavailable
+from billing.core.file_layout import Layout
 from billing.core.mail_addresses import parse_mailbox
 from billing.core.mail_kinds import MailKind
 from billing.steps.audit.chain import verify_log
@@ -26,6 +28,8 @@ from billing.steps.credit import credit
 from billing.steps.deliver_mail import RETRY_AFTER, TRIES_OF_REFUSED, deliver_mail, drop, resend, troubled
 from billing.steps.mail_making import preview_mail
 from billing.steps.mail_outbox import list_mails, read_mail
+from billing.steps.place_files import Destination, place_files
+from billing.steps.places import Place
 from billing.steps.run_summary import render_summary, run_summary
 from billing.store.mailings import enqueue, mailing, put
 from billing.store.tables import log, mailings
@@ -40,6 +44,7 @@ BUYERS = (
     "c2,Büyer „Two“ & <Söhne>,2 street,,2000,Town,,DE,DE136695976,two@example.com,de-DE",
 )
 """Two buyers with an address each."""
+LAYOUT = Layout.parse("{number}.{kind}")
 
 
 @pytest.fixture
@@ -335,6 +340,30 @@ def test_sent_again_by_a_person_is_another_mail_and_both_are_kept(post: Post) ->
     kept = read_mail(post.shop.home, f"invoice:{ONE}")
     assert [one["message_id"] for one in kept.earlier] == [first["Message-ID"]]
     assert disagreements_of(post) == []
+
+
+def test_the_status_counts_what_is_not_through(
+    post: Post, tmp_path: Path, run_billing: Callable[..., tuple[int, str]]
+) -> None:
+    post.server.rcpt["two@example.com"] = "550 unknown user"
+    now = NOW
+    while states(post).get(f"invoice:{TWO}", "due") == "due":
+        post.run(now)
+        now += timedelta(days=1)
+    write(post, MailKind.PAYMENT_OVERDUE, "c1", at=now, number=ONE, amount="1.00", currency="EUR")
+    said = run_billing(post.shop, "status")[1].splitlines()
+    assert [line for line in said if line.startswith(("mails", "files"))] == [
+        "mails             1 due, 1 failed: billing mail list"
+    ]
+    drop(post.shop.home, f"invoice:{TWO}", reason="told by phone")
+    (post.shop.home.folder / "billing.toml").write_text(f'[files]\nlocation = "{tmp_path}/copies"\n')
+    said = run_billing(post.shop, "status")[1].splitlines()
+    assert [line for line in said if line.startswith(("mails", "files"))] == [
+        "mails             1 due: billing mail list",
+        f"files             4 without a copy in {tmp_path}/copies: billing files place",
+    ]
+    place_files(post.shop.home, Destination(place=Place.at(f"{tmp_path}/copies"), layout=LAYOUT, summaries=LAYOUT))
+    assert not [line for line in run_billing(post.shop, "status")[1].splitlines() if line.startswith("files")]
 
 
 def test_dropped_by_a_person_with_a_reason(post: Post) -> None:

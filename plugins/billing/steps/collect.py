@@ -148,7 +148,7 @@ def charge_states(home: Home) -> dict[str, int]:
         return {state: int(count) for state, count in connection.execute(query)}
 
 
-def stuck(work: Work, answerable: Iterable[Answerable] = ()) -> list[str]:
+def stuck(work: Work, answerable: Iterable[Answerable]) -> list[str]:
     """What goes on only if a person does something: each with what to do."""
     long_ago = work.now - timedelta(hours=work.rules.stuck_after_hours)
     soon = work.now + timedelta(days=work.rules.answer_disputes_days)

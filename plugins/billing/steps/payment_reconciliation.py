@@ -204,9 +204,7 @@ def _compare_states(one: _Comparison, ours: Charge, there: GatewayCharge) -> Non
 
 def _received_here(one: _Comparison, charge: Charge) -> int:
     with one.work.home.database.read() as connection:
-        mine = payment_events.c.number.in_(charge.numbers), payment_events.c.kind == EventKind.RECEIVED.value
-        found = payments.events_at(connection, one.name, *mine)
-    return sum(event.amount_minor for event in found if event.reference.partition("@")[0] == charge.reference)
+        return sum(event.amount_minor for event in payments.received_of(connection, charge))
 
 
 def _only_there(one: _Comparison, there: GatewayCharge) -> None:
@@ -281,15 +279,7 @@ def _compare_refunds(one: _Comparison) -> None:
         one.refunds += 1
         new = take_over_refund(one.work, one.name, refund)
         one.recorded += [f"{event.number}: {event.kind.value} {refund.reference}" for event in new]
-    sums = _sums(one, EventKind.REFUNDED)
-    for reference, (numbers, minor, currency) in sums.items():
-        found = theirs.get(reference)
-        here = f"{written(minor, currency)} {currency}"
-        if found is None:
-            one.differs("refund only here", numbers, reference, here, "", "ask the gateway what became of it")
-        elif found.amount_minor != minor:
-            there = f"{written(found.amount_minor, found.currency)} {found.currency}"
-            one.differs("other refund", numbers, reference, here, there, "compare it with the credit note")
+    _compare_sums(one, EventKind.REFUNDED, "refund", theirs, "compare it with the credit note")
 
 
 def _compare_disputes(one: _Comparison) -> None:
@@ -302,14 +292,21 @@ def _compare_disputes(one: _Comparison) -> None:
         one.disputes += 1
         new = take_over_dispute(one.work, charge, dispute)
         one.recorded += [f"{event.number}: {event.kind.value} {dispute.reference}" for event in new]
-    for reference, (numbers, minor, currency) in _sums(one, EventKind.DISPUTED).items():
+    _compare_sums(one, EventKind.DISPUTED, "dispute", theirs, "see what was decided at the gateway")
+
+
+def _compare_sums(
+    one: _Comparison, kind: EventKind, what: str, theirs: Mapping[str, GatewayRefund | GatewayDispute], to_do: str
+) -> None:
+    """Name what the books have of one kind in the period and the gateway has not, or with another amount."""
+    for reference, (numbers, minor, currency) in _sums(one, kind).items():
         found = theirs.get(reference)
         here = f"{written(minor, currency)} {currency}"
         if found is None:
-            one.differs("dispute only here", numbers, reference, here, "", "ask the gateway what became of it")
+            one.differs(f"{what} only here", numbers, reference, here, "", "ask the gateway what became of it")
         elif found.amount_minor != minor:
             there = f"{written(found.amount_minor, found.currency)} {found.currency}"
-            one.differs("other dispute", numbers, reference, here, there, "see what was decided at the gateway")
+            one.differs(f"other {what}", numbers, reference, here, there, to_do)
 
 
 def _sums(one: _Comparison, kind: EventKind) -> dict[str, tuple[list[str], int, str]]:

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Protocol
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, select
 
 from billing.core.errors import BillingError
 from billing.core.file_layout import Layout
@@ -123,6 +123,13 @@ def place_files(home: Home, destination: Destination, progress: Progress = silen
     if placed:
         say("files placed", files=placed, destination=destination.location)
     return PlacedSummary(placed=placed, problems=tuple(problems))
+
+
+def count_unplaced(home: Home, location: str) -> int:
+    """How many documents have no copy at a location yet. Nothing is asked of it."""
+    with home.database.read() as connection:
+        query = select(func.count()).select_from(documents).where(*_unplaced(location))
+        return int(connection.execute(query).scalar_one())
 
 
 def list_placed(home: Home, number: str | None = None) -> list[Placed]:

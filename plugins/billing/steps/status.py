@@ -17,8 +17,9 @@ from billing.store import ledger, log
 from billing.store.batches import COMMITTED, OPEN, completeness, pinnable
 from billing.store.documents import PDF, own_document
 from billing.store.home import Home
+from billing.store.mailings import NOT_THROUGH, in_states
 from billing.store.reference_history import last_load
-from billing.store.tables import batches, closes, cycles, documents, invoices, quarantine
+from billing.store.tables import batches, closes, cycles, documents, invoices, mailings, quarantine
 
 _OVERDUE_SHOWN = timedelta(days=1)
 _EVER = datetime.max.replace(tzinfo=UTC)
@@ -28,7 +29,7 @@ _EVER = datetime.max.replace(tzinfo=UTC)
 class Status:
     """A home at a glance. Instants are written as in the data contract; blank where there is none yet.
 
-    ``awaits_approval`` is the number of a close that waits for a person.
+    ``awaits_approval`` is the number of a close that waits for a person; ``mails``: how many are not through, by state.
     """
 
     reference_load: int
@@ -47,6 +48,7 @@ class Status:
     closed_cycles: int
     invoices: int
     documents: int
+    mails: Mapping[str, int]
     parked: tuple[Parked, ...]
     overdue: tuple[Overdue, ...]
     log_rows: int
@@ -80,6 +82,7 @@ def status(home: Home) -> Status:
             closed_cycles=_count(connection, cycles, cycles.c.state == ledger.ISSUED),
             invoices=_count(connection, invoices),
             documents=_count(connection, documents.join(invoices, own_document(invoices.c.number, PDF))),
+            mails=_mails(connection),
             parked=ledger.read_parked(connection),
             overdue=overdue_runs(connection, datetime.now(UTC) - _OVERDUE_SHOWN),
             log_rows=rows,
@@ -93,6 +96,12 @@ def _count(connection: Connection, table: object, *where: object) -> int:
 
 def _tzdata_of(connection: Connection, close_no: int) -> str:
     return str(connection.execute(select(closes.c.tzdata).where(closes.c.close_no == close_no)).scalar_one())
+
+
+def _mails(connection: Connection) -> dict[str, int]:
+    query = select(mailings.c.state, func.count()).where(in_states(NOT_THROUGH)).group_by(mailings.c.state)
+    counts = {state: int(count) for state, count in connection.execute(query)}
+    return {state: counts[state] for state in NOT_THROUGH if state in counts}
 
 
 def _quarantined(connection: Connection) -> dict[str, int]:

@@ -24,6 +24,8 @@ undeliverable while its reader has no address that it can go to; dropped where i
 STATES = (DUE, CLAIMED, SENT, FAILED, UNKNOWN, UNDELIVERABLE, DROPPED)
 TROUBLED = (FAILED, UNKNOWN, UNDELIVERABLE)
 """Those that wait for a person."""
+NOT_THROUGH = (DUE, CLAIMED, *TROUBLED)
+"""Those of which something is still to come: a try, or what a person decides."""
 
 
 def enqueue(

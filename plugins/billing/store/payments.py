@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from billing.core.collecting import Standing
 from billing.core.instants import format_us, from_day, from_us, to_us
@@ -73,6 +73,11 @@ class Event:
     def identity(self) -> tuple[str, str, str, str]:
         """What is there once only."""
         return (self.number, self.kind.value, self.gateway, self.reference)
+
+    @property
+    def charge_reference(self) -> str:
+        """Of money that a charge took: the charge. What came after a first part says in its own how much there was."""
+        return self.reference.partition("@")[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,6 +266,13 @@ def events_at(connection: Connection, gateway: str, *wanted: ColumnElement[bool]
     return [_event(row) for row in connection.execute(query.order_by(payment_events.c.event_no))]
 
 
+def received_of(connection: Connection, charge: Charge) -> list[Event]:
+    """What came in by a charge, in the order of its recording."""
+    mine = payment_events.c.number.in_(charge.numbers), payment_events.c.kind == EventKind.RECEIVED.value
+    found = events_at(connection, charge.gateway, *mine)
+    return [event for event in found if event.charge_reference == charge.reference]
+
+
 def first_attempt(connection: Connection, charge: Charge) -> datetime | None:
     """When a charge was attempted first; None before that."""
     mine = payment_events.c.number.in_(charge.numbers), payment_events.c.gateway == charge.gateway
@@ -293,7 +305,7 @@ def with_money_to_give_back() -> ColumnElement[bool]:
 
 def without_charge() -> ColumnElement[bool]:
     """Invoices for which no charge was opened."""
-    return or_(charge_invoices.c.charge_key.is_(None), charge_invoices.c.charge_key == "")
+    return charge_invoices.c.charge_key.is_(None)
 
 
 def logged(charge: Charge) -> list[object]:

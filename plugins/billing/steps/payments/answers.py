@@ -12,7 +12,6 @@ from billing.steps.payments import dunning
 from billing.steps.payments.work import Mail, Work
 from billing.store import payments
 from billing.store.payments import Charge, Event
-from billing.store.tables import payment_events
 
 
 def record_answer(work: Work, charge: Charge, there: GatewayCharge) -> Charge:
@@ -38,13 +37,7 @@ def record_answer(work: Work, charge: Charge, there: GatewayCharge) -> Charge:
 def received(work: Work, charge: Charge, there: GatewayCharge) -> list[Event]:
     """What came in of a charge and is not in the books: over its invoices, in their order."""
     with work.home.database.read() as connection:
-        known = payments.events_at(
-            connection,
-            charge.gateway,
-            payment_events.c.number.in_(charge.numbers),
-            payment_events.c.kind == EventKind.RECEIVED.value,
-        )
-    mine = [event for event in known if event.reference.partition("@")[0] == there.reference]
+        mine = payments.received_of(connection, charge)
     before = sum(event.amount_minor for event in mine)
     if there.received_minor <= before:
         return []

@@ -5,13 +5,13 @@ books as it is told, and said.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from billing.core.collecting import shared
 from billing.core.payments import EventKind
 from billing.outbound.payment_gateway import DisputeState, GatewayDispute, GatewayRefund, PaymentGateway
-from billing.steps.payments.refunds import NOT_FOR_A_NOTE, events_of_refund
+from billing.steps.payments.refunds import events_of_refund
 from billing.steps.payments.work import Work, written
 from billing.store import payments
 from billing.store.credit_notes import invoice_of
@@ -127,10 +127,11 @@ def take_over_refund(work: Work, name: str, refund: GatewayRefund) -> list[Event
     if number in charge.numbers:
         events = events_of_refund(str(number), name, refund)
     else:
+        unasked = replace(refund, key="")
         events = [
             event
             for part, amount in shared(refund.amount_minor, charge.parts).items()
-            for event in _unasked(part, name, refund, amount)
+            for event in events_of_refund(part, name, unasked, amount)
         ]
     new = _new(work, events)
     if new:
@@ -140,22 +141,6 @@ def take_over_refund(work: Work, name: str, refund: GatewayRefund) -> list[Event
         )
         work.tell(f"{name} tells of a refund that was not in the books: {went} {refund.currency}")
     return new
-
-
-def _unasked(part: str, name: str, refund: GatewayRefund, amount: int) -> list[Event]:
-    detail = f"{NOT_FOR_A_NOTE}made at {name}"
-    return [
-        Event(
-            number=event.number,
-            kind=event.kind,
-            amount_minor=amount,
-            gateway=name,
-            reference=event.reference,
-            at=event.at,
-            detail=detail,
-        )
-        for event in events_of_refund(part, name, refund, amount)
-    ]
 
 
 def _new(work: Work, events: list[Event]) -> list[Event]:

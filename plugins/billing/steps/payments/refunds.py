@@ -98,7 +98,7 @@ def held_there(account: Account) -> dict[tuple[str, str], int]:
     gone: dict[str, int] = {}
     for event in account.events:
         if event.kind is EventKind.RECEIVED and not is_by_hand(event):
-            place = (event.gateway, event.reference.partition("@")[0])
+            place = (event.gateway, event.charge_reference)
             held[place] = held.get(place, 0) + event.amount_minor
         elif not is_by_hand(event):
             gone[event.gateway] = gone.get(event.gateway, 0) + _GONE.get(event.kind, 0) * event.amount_minor
