@@ -351,6 +351,10 @@ class Outlooks:
         now = self._standing.as_of_us
         found = {api: self._terms.price_micro(api, currency, now) for api in sorted(self._paces) if api in self._rates}
         prices = {api: price for api, price in found.items() if price is not None}
+        spent = self._standing.spend_minor
+        if prices and not any(prices.values()):
+            self._money = Projection(low_minor=spent, minor=spent, high_minor=spent)
+            return
         one = self._together({api: price / self._rates[api].size_micro for api, price in prices.items()})
         if one is None:
             return
