@@ -44,7 +44,7 @@ from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.ledger import ISSUED
 from billing.store.tables import carry, credit_notes, cycles, draws, invoices
-from billing.store.usage_months import freshness, month_usage, read_view
+from billing.store.usage_months import freshness, month_series, read_view
 
 _TEAMS_AT_ONCE = 500
 _NAME_MAX = 120
@@ -219,7 +219,7 @@ def _statement(home: Home, connection: Connection, told: _Told, found: _Read, te
         time_zone=periods[-1].cycle.time_zone if periods else seller.time_zone,
         complete_through=told.freshness.complete_through,
         balances=tuple(_balances(told, team_id)),
-        usage=_usage(told, month_usage(connection, team_id, told.month).series),
+        usage=_usage(told, month_series(connection, team_id, told.month)),
         periods=tuple(periods),
         issued=tuple(found.issued.get(team_id, ())),
     )

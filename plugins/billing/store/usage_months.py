@@ -105,12 +105,18 @@ def daily_usage(
     view = read_view(connection)
     if view is not None:
         first_day = max(first_day, oldest_day(from_us(view.at_us).date()))
-    return _shown(connection, team_id, first_day, last_day, (api, app_id), view)
+    return TeamUsage(
+        team_id=team_id,
+        first_day=first_day,
+        last_day=last_day,
+        series=_series(connection, team_id, first_day, last_day, (api, app_id)),
+        freshness=freshness(connection, view),
+    )
 
 
-def month_usage(connection: Connection, team_id: str, month: Month) -> TeamUsage:
-    """A team's usage of a whole month that is kept, as its statement shows it."""
-    return _shown(connection, team_id, month.first_day, month.last_day, (None, None), read_view(connection))
+def month_series(connection: Connection, team_id: str, month: Month) -> tuple[UsageSeries, ...]:
+    """A team's usage of a whole month that is kept, as its statement shows it; ``freshness`` is the same of all."""
+    return _series(connection, team_id, month.first_day, month.last_day, (None, None))
 
 
 def freshness(connection: Connection, view: View | None) -> Freshness:
@@ -124,14 +130,9 @@ def freshness(connection: Connection, view: View | None) -> Freshness:
     )
 
 
-def _shown(
-    connection: Connection,
-    team_id: str,
-    first_day: date,
-    last_day: date,
-    only: tuple[str | None, str | None],
-    view: View | None,
-) -> TeamUsage:
+def _series(
+    connection: Connection, team_id: str, first_day: date, last_day: date, only: tuple[str | None, str | None]
+) -> tuple[UsageSeries, ...]:
     low, high = day_number(first_day), day_number(last_day) + 1
     found: dict[tuple[str, str], list[int]] = {}
     for row in _rows_of(connection, team_id, first_day, high, only):
@@ -139,16 +140,10 @@ def _shown(
         for day, quantity in enumerate(json.loads(row.quantities), start=row.first_day):
             if low <= day < high:
                 days[day - low] = quantity
-    return TeamUsage(
-        team_id=team_id,
-        first_day=first_day,
-        last_day=last_day,
-        series=tuple(
-            UsageSeries(api=api, app_id=app_id, first_day=first_day, quantities_micro=tuple(days))
-            for (api, app_id), days in sorted(found.items())
-            if any(days)
-        ),
-        freshness=freshness(connection, view),
+    return tuple(
+        UsageSeries(api=api, app_id=app_id, first_day=first_day, quantities_micro=tuple(days))
+        for (api, app_id), days in sorted(found.items())
+        if any(days)
     )
 
 
