@@ -8,10 +8,11 @@ closed, what is open as it is known now, and said to be so.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache, partial
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +27,7 @@ from billing.core.cycles import CycleSpan, first_start_us
 from billing.core.errors import DataRefused, NotFound
 from billing.core.frames import rows
 from billing.core.instants import day_number, from_day, from_us, to_us
-from billing.core.issuing import ApiFacts, Facts
+from billing.core.issuing import ApiFacts, Facts, api_facts
 from billing.core.model import ApiBilling, Balance, InvoiceType, Kind, ParkedReason, StatementLine
 from billing.core.months import Month
 from billing.core.quantity import decimal_of_micro
@@ -71,13 +72,14 @@ class _Read:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Told:
-    """What all statements of a month have in common."""
+    """What all statements of a month have in common. ``apis_at``: what was known of APIs at a load."""
 
     month: Month
     until_us: int
     books: Books
     terms: Terms
     facts: Facts
+    apis_at: Callable[[int], Mapping[str, ApiFacts]]
     app_names: Mapping[str, str]
     freshness: Freshness
     open: Mapping[str, Sequence[CycleSpan]]
@@ -107,6 +109,7 @@ def statements_of(
             books=books,
             terms=Terms.from_reference(reference, chosen),
             facts=Facts.from_reference(reference),
+            apis_at=cache(partial(_apis_at, home)),
             app_names=dict(zip(reference["apps"]["app_id"], reference["apps"]["name"], strict=True)),
             freshness=freshness(connection, read_view(connection)),
             open=_open_cycles(books),
@@ -117,7 +120,7 @@ def statements_of(
             some = chosen[low : low + _TEAMS_AT_ONCE]
             found = _read(connection, month, until_us, some)
             for team_id in some:
-                yield _statement(home, connection, told, found, team_id)
+                yield _statement(connection, told, found, team_id)
 
 
 def write_statements(
@@ -194,6 +197,11 @@ def _read(connection: Connection, month: Month, until_us: int, teams: Sequence[s
     return _Read(cycles=found, carry=kept["carry"], draws=kept["draws"], issued=_issued(connection, month, teams))
 
 
+def _apis_at(home: Home, load_no: int) -> Mapping[str, ApiFacts]:
+    reference = reference_at(home, load_no)
+    return api_facts(rows(reference["apis"]), rows(reference["unit_rates"]))
+
+
 def _by(found: Any, key: Any) -> dict[Any, list[Any]]:
     groups: dict[Any, list[Any]] = defaultdict(list)
     for row in found:
@@ -205,8 +213,8 @@ def _cycle_key(row: Any) -> _Key:
     return row.team_id, int(row.cycle_start_us)
 
 
-def _statement(home: Home, connection: Connection, told: _Told, found: _Read, team_id: str) -> CustomerStatement:
-    periods = sorted((*_closed(home, told, found, team_id), *_open(told, team_id)), key=lambda one: one.cycle.start)
+def _statement(connection: Connection, told: _Told, found: _Read, team_id: str) -> CustomerStatement:
+    periods = sorted((*_closed(told, found, team_id), *_open(told, team_id)), key=lambda one: one.cycle.start)
     parties = told.facts.parties
     seller = parties.seller
     return CustomerStatement(
@@ -225,12 +233,11 @@ def _statement(home: Home, connection: Connection, told: _Told, found: _Read, te
     )
 
 
-def _closed(home: Home, told: _Told, found: _Read, team_id: str) -> Iterator[PeriodUnits]:
+def _closed(told: _Told, found: _Read, team_id: str) -> Iterator[PeriodUnits]:
     for row in found.cycles.get(team_id, ()):
         cycle = CycleSpan(row.cycle_start_us, row.cycle_end_us, row.time_zone, row.payg_subscription_id or None)
         key = (team_id, row.cycle_start_us)
-        apis = Facts.from_reference(reference_at(home, row.pinned_load)).apis
-        lines = _lines(found.carry.get(key, ()), found.draws.get(key, ()), cycle, apis)
+        lines = _lines(found.carry.get(key, ()), found.draws.get(key, ()), cycle, told.apis_at(row.pinned_load))
         yield PeriodUnits(cycle=cycle.describe(), is_closed=True, lines=lines)
 
 

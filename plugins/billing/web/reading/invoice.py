@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, select
 from billing.core.cycles import CycleSpan
 from billing.core.errors import NotFound
 from billing.core.instants import from_day
-from billing.core.issuing import ApiFacts
+from billing.core.issuing import ApiFacts, api_facts
 from billing.core.model import UNFUNDED, ApiBilling, Kind
 from billing.core.payments import ChargeState, EventKind
 from billing.core.quantity import decimal_of_micro
@@ -368,16 +368,10 @@ def _facts(connection: Connection, head: Row[Any], load_no: int) -> dict[str, Ap
             select(table.c.api).where(table.c.team_id == head.team_id, table.c.cycle_start_us == head.cycle_start_us)
         ).scalars()
     }
-    sizes: dict[str, list[tuple[int, int]]] = {}
-    rates = known.by_key(connection, "unit_rates", "api", mine, load_no)
-    for row in sorted(rates, key=lambda row: row.valid_from):
-        sizes.setdefault(row.api, []).append((row.valid_from, row.unit_size))
-    return {
-        row.api: ApiFacts(
-            name=row.name, usage_unit=row.usage_unit, billing=ApiBilling(row.billing), sizes=sizes.get(row.api, ())
-        )
-        for row in known.by_key(connection, "apis", "api", mine, load_no)
-    }
+    return api_facts(
+        known.by_key(connection, "apis", "api", mine, load_no),
+        known.by_key(connection, "unit_rates", "api", mine, load_no),
+    )
 
 
 def _lines(connection: Connection, head: Row[Any], span: CycleSpan, facts: Mapping[str, ApiFacts]) -> tuple[Line, ...]:
