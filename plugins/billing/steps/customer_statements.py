@@ -21,17 +21,16 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Row, select
 
-from billing.core.balances import balances_at
 from billing.core.customer_statement import ApiUsage, AppUsage, CustomerStatement, IssuedDocument, PeriodUnits
 from billing.core.cycles import CycleSpan, first_start_us
 from billing.core.errors import DataRefused, NotFound
 from billing.core.frames import rows
 from billing.core.instants import day_number, from_day, from_us, to_us
 from billing.core.issuing import ApiFacts, Facts, api_facts
-from billing.core.model import ApiBilling, Balance, InvoiceType, Kind, ParkedReason, StatementLine
+from billing.core.model import ApiBilling, Balance, InvoiceType, ParkedReason, StatementLine
 from billing.core.months import Month
 from billing.core.quantity import decimal_of_micro
-from billing.core.reference import FOREVER_US, Reference
+from billing.core.reference import Reference
 from billing.core.terms import Terms, subscriptions_of
 from billing.core.usage_views import Freshness, UsageSeries, oldest_month
 from billing.documents.errors import DocumentFailed
@@ -40,7 +39,7 @@ from billing.steps.books_at import Books, books_at
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import demanded_load, reference_at
 from billing.steps.render import DEFAULT_THEME
-from billing.steps.statements import SOURCES
+from billing.steps.statements import rated_line, told_balances
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.ledger import ISSUED
@@ -271,43 +270,14 @@ def _lines(
 ) -> tuple[StatementLine, ...]:
     """Of rated APIs, in their order."""
     rated = sorted((row for row in carried if row.billing == ApiBilling.RATED), key=lambda row: row.api)
-    return tuple(_line(row, [d for d in drawn if d.api == row.api], cycle, apis[row.api]) for row in rated)
-
-
-def _line(row: Any, drawn: Sequence[Any], cycle: CycleSpan, api: ApiFacts) -> StatementLine:
-    units = {source: sum(int(d.charged_units) for d in drawn if d.source == source) for source in SOURCES}
-    return StatementLine(
-        api=row.api,
-        api_name=api.name,
-        usage_unit=api.usage_unit,
-        billing=ApiBilling.RATED,
-        unit_sizes=api.sizes_in(cycle),
-        opening=decimal_of_micro(int(row.opening_micro)),
-        usage=decimal_of_micro(int(row.usage_micro)),
-        late_usage=decimal_of_micro(int(row.late_usage_micro)),
-        units=tuple((source, count) for source, count in units.items() if count),
-        invoiced_units=units[Kind.PAYG.value],
-        closing=decimal_of_micro(int(row.closing_micro)),
-    )
+    return tuple(rated_line(row, drawn, cycle, apis[row.api]) for row in rated)
 
 
 def _balances(told: _Told, team_id: str) -> Iterator[Balance]:
     """At the last instant: what is refreshed at the end is told as it was before."""
     team = told.terms.teams.get(team_id)
-    if team is None:
-        return
-    for row in rows(balances_at({team_id: team}, told.books.used, told.until_us - 1)):
-        yield Balance(
-            source=Kind(row.source),
-            subscription_id=row.subscription_id,
-            grant_id=row.grant_id,
-            api=row.api,
-            api_name=told.facts.apis[row.api].name if row.api else "",
-            granted=decimal_of_micro(row.granted_micro),
-            available=decimal_of_micro(row.available_micro),
-            ends_at=None if row.ends_at_us == FOREVER_US else from_us(row.ends_at_us),
-            refreshes_at=None if row.refreshes_at_us == FOREVER_US else from_us(row.refreshes_at_us),
-        )
+    if team is not None:
+        yield from told_balances(team_id, team, told.books.used, told.until_us - 1, told.facts.apis)
 
 
 def _usage(told: _Told, series: Sequence[UsageSeries]) -> tuple[ApiUsage, ...]:

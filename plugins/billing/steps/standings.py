@@ -22,7 +22,7 @@ from billing.core.errors import NotFound
 from billing.core.forecast import HISTORY_DAYS
 from billing.core.frames import rows
 from billing.core.instants import DAY_US, to_us
-from billing.core.model import Kind, PaymentMethod, Subscription
+from billing.core.model import SOURCES, Kind, PaymentMethod, Subscription
 from billing.core.outlook import Outlook, Outlooks, Pace, outlooks_of
 from billing.core.reference import Reference
 from billing.core.spans import Opening
@@ -421,9 +421,6 @@ def _api(team_id: str, one: StandingApi) -> dict[str, object]:
         "opening_micro": one.opening_micro,
         "usage_micro": one.usage_micro,
         "carry_micro": one.carry_micro,
-        **{f"{source}_units": one.units.get(source, 0) for source in _SOURCES},
+        **{f"{source}_units": one.units.get(source, 0) for source in SOURCES},
         "spend_minor": one.spend_minor,
     }
-
-
-_SOURCES = ("free", "token_flex", "flex", "payg", "unfunded")

@@ -15,7 +15,7 @@ from billing.core.cycles import CycleSpan
 from billing.core.errors import NotFound
 from billing.core.instants import from_day
 from billing.core.issuing import ApiFacts, api_facts
-from billing.core.model import UNFUNDED, ApiBilling, Kind
+from billing.core.model import SOURCES, ApiBilling, Kind
 from billing.core.payments import ChargeState, EventKind
 from billing.core.quantity import decimal_of_micro
 from billing.store import credit_notes as notes
@@ -46,7 +46,6 @@ from billing.web.viewer import NotForYou, Viewer
 
 EVENTS = 1_000
 _MEDIA_TYPES: Mapping[str, str] = {"pdf": "application/pdf", "xml": "application/xml", "html": "text/html"}
-_SOURCES = (Kind.FREE.value, Kind.TOKEN_FLEX.value, Kind.FLEX.value, Kind.PAYG.value, UNFUNDED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -403,7 +402,7 @@ def _units(
 
 
 def _units_line(row: Row[Any], drawn: Sequence[Row[Any]], head: Row[Any], span: CycleSpan, api: ApiFacts) -> UnitsLine:
-    by_source = {source: sum(d.charged_units for d in drawn if d.source == source) for source in _SOURCES}
+    by_source = {source: sum(d.charged_units for d in drawn if d.source == source) for source in SOURCES}
     mine = [d for d in drawn if d.source == Kind.PAYG.value and d.subscription_id == head.subscription_id]
     return UnitsLine(
         api=row.api,

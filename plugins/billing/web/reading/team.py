@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, func, select
 from billing.core.cycles import CycleSpan
 from billing.core.errors import NotFound
 from billing.core.instants import DAY_US, from_day, to_us
-from billing.core.model import UNFUNDED, Kind
+from billing.core.model import SOURCES, UNFUNDED, Kind
 from billing.core.quantity import decimal_of_micro, divide_half_up
 from billing.core.standing import BalanceState
 from billing.store.database import in_parts
@@ -445,8 +445,7 @@ def _api_card(row: Row[Any], api: known.Api, currency: str) -> ApiCard:
 
 def _units(rows: Sequence[Row[Any]]) -> tuple[UnitsBySource, ...]:
     """Units by source in the order in which sources pay, without those that gave none."""
-    sources = (Kind.FREE, Kind.TOKEN_FLEX, Kind.FLEX, Kind.PAYG, UNFUNDED)
-    sums = {source: sum(row._mapping[f"{source}_units"] for row in rows) for source in map(str, sources)}
+    sums = {source: sum(row._mapping[f"{source}_units"] for row in rows) for source in SOURCES}
     return tuple(UnitsBySource(source=source, units=units) for source, units in sums.items() if units)
 
 
