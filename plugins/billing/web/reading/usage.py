@@ -103,8 +103,10 @@ def usage(
             key = (one, app_id if by_app else None)
             sums[key] = list(map(add, sums[key], days)) if key in sums else days
     named = _Names.read(connection, list(sums))
-    ordered = sorted(sums, key=lambda key: (key[0], -sum(sums[key]), key[1] or ""))
-    shown = sorted(sorted(sums, key=lambda key: (-sum(sums[key]), key[0], key[1] or ""))[:SERIES], key=ordered.index)
+    total = {key: sum(days) for key, days in sums.items()}
+    ordered = sorted(sums, key=lambda key: (key[0], -total[key], key[1] or ""))
+    largest = set(sorted(sums, key=lambda key: (-total[key], key[0], key[1] or ""))[:SERIES])
+    shown = [key for key in ordered if key in largest]
     return UsagePage(
         team_id=team_id,
         team_name=head.name,
