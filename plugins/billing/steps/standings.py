@@ -49,7 +49,6 @@ from billing.steps.telemetry import say
 from billing.store.batches import committed, completeness
 from billing.store.daily_usage import usage_by_day
 from billing.store.home import Home
-from billing.store.ledger import LastClosed, last_closed
 from billing.store.log import canonical
 from billing.store.open_ratings import rated_since, read_rating
 from billing.store.reference_history import last_load
@@ -101,7 +100,6 @@ class _View:
     rating_no: int
     reference: Reference
     found: OpenUsage
-    last: Mapping[str, LastClosed]
     stale: Collection[str]
     rates: Mapping[str, Rate]
     methods: Mapping[str, PaymentMethod]
@@ -159,12 +157,11 @@ def _refresh(home: Home, as_of_us: int, rules: AlertRules, paces_day: int) -> St
 def _view(home: Home, connection: Connection, as_of_us: int) -> _View | None:
     """None before the first load."""
     load_no = last_load(connection)
-    last = last_closed(connection)
-    demand_told(last.values(), as_of_us)
     if not load_no:
         return None
     reference = reference_at(home, load_no)
     found, kept = open_usage(home, connection, reference, as_of_us), read_rating(connection)
+    demand_told(found.last.values(), as_of_us)
     return _View(
         as_of_us=as_of_us,
         load_no=load_no,
@@ -172,8 +169,7 @@ def _view(home: Home, connection: Connection, as_of_us: int) -> _View | None:
         rating_no=kept.rating_no if kept else 0,
         reference=reference,
         found=found,
-        last=last,
-        stale=stale_teams(connection, found, load_no),
+        stale=stale_teams(connection, found, kept, load_no),
         rates=rates_at(found.terms, as_of_us),
         methods=_payment_methods(reference),
     )
@@ -214,7 +210,7 @@ def _told(
     used, facts = books.used, _facts(books)
     asked = []
     for team_id in team_ids:
-        team, closed = view.terms.teams[team_id], view.last.get(team_id)
+        team, closed = view.terms.teams[team_id], view.found.last.get(team_id)
         cycle = running_cycle(team, closed.end_us if closed else None, view.as_of_us)
         mine = facts.get(team_id, OpenFacts())
         standing = standing_of(team_id, view.terms, used, mine, cycle, view.rates, view.as_of_us)
