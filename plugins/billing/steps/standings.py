@@ -47,7 +47,6 @@ from billing.steps.reference import reference_at
 from billing.steps.reference_touched import teams_standing_otherwise
 from billing.steps.telemetry import say
 from billing.store.batches import committed, completeness
-from billing.store.daily_usage import usage_by_day
 from billing.store.home import Home
 from billing.store.log import canonical
 from billing.store.open_ratings import rated_since, read_rating
@@ -276,7 +275,7 @@ def _refresh_paces(home: Home, day: int) -> int:
         if before is not None and before.paces_day == until:
             return until
         first = until - HISTORY_DAYS
-        pairs, sums = usage_by_day(home.usage.lake, committed(connection), first, HISTORY_DAYS)
+        pairs, sums = home.usage.of_teams_by_day(committed(connection), first, HISTORY_DAYS)
     with home.database.exclusive("standings written") as connection:
         write_paces(connection, first, dict(zip(pairs, sums.tolist(), strict=True)))
     commit_points.reached(commit_points.STANDINGS_PACES)
@@ -289,7 +288,7 @@ def _paces_of(home: Home, connection: Connection, team_id: str, day: int) -> dic
     if before is not None and before.paces_day == until:
         return _kept_paces(connection, [team_id]).get(team_id, {})
     first = until - HISTORY_DAYS
-    pairs, sums = usage_by_day(home.usage.lake, committed(connection), first, HISTORY_DAYS, team_id)
+    pairs, sums = home.usage.of_teams_by_day(committed(connection), first, HISTORY_DAYS, team_id)
     found = zip(pairs, sums.tolist(), strict=True)
     return {api: Pace(first_day=first, quantities_micro=days) for (_, api), days in found}
 
