@@ -240,7 +240,7 @@ def test_a_list_is_as_fresh_as_the_last_refresh_or_its_oldest_team(
     """Instants in microseconds from the standings' own, and batches, whichever of the two is later."""
     with look(books) as connection:
         nested = connection.begin_nested()
-        told_of = {"load_no": 1, "rating_no": 1, "paces_day": 1, "alerts_since_us": NOW_US}
+        told_of = {"load_no": 1, "rating_no": 1, "paces_day": 1}
         row = {"refresh_no": 1, "as_of_us": NOW_US + refreshed[0], "through_batch": refreshed[1]} | told_of
         connection.execute(insert(standing_refreshes).values(**row))
         found = teams(connection, OPERATOR).freshness

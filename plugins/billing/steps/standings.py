@@ -346,7 +346,6 @@ def _settle(
             load_no=view.load_no,
             rating_no=view.rating_no,
             paces_day=paces_day,
-            alerts_since_us=before.alerts_since_us if before else view.as_of_us,
         )
         write_refresh(connection, refresh)
         commit_points.reached(commit_points.STANDINGS_ALERTS)

@@ -198,7 +198,7 @@ def _page(
     found = invoice_rows(connection, whole.order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence), at)
     last = rows[limit - 1] if len(rows) > limit else None
     next_key = "" if last is None else write_key(order, (last.year, last.prefix, last.sequence))
-    return tuple(found) if shown else (), next_key
+    return tuple(found), next_key
 
 
 def _currencies(connection: Connection, month: Month, at: datetime, zone: str) -> tuple[CurrencySums, ...]:
