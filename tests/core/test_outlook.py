@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,7 +12,7 @@ from billing.core.balances import balances_of
 from billing.core.forecast import HISTORY_DAYS, fit_all
 from billing.core.instants import DAY_US, to_us
 from billing.core.model import Kind
-from billing.core.outlook import Outlooks, Pace, outlooks_of
+from billing.core.outlook import Outlooks, Pace, Projection, outlooks_of
 from billing.core.spans import Used
 from billing.core.standing import OpenFacts, Standing, rates_at, running_cycle, standing_of
 from billing.core.terms import TeamTerms, Terms
@@ -22,6 +23,7 @@ from .small_reference import EARLY, SmallReference, frames_of
 Random = np.random.Generator
 NOW = datetime(2026, 8, 15, 3, tzinfo=UTC)
 NOW_US = to_us(NOW)
+LATE = "2030-01-01T00:00:00Z"
 APIS = ("calls", "jobs", "minutes", "seats", "unpriced")
 
 
@@ -146,3 +148,41 @@ def test_a_grant_that_is_never_valid_stops_no_forecast() -> None:
     [one] = outlooks_of(terms, rates_at(terms, NOW_US), [(terms.teams["t1"], standing, {"jobs": pace})])
     assert isinstance(one, Outlooks) and one.projection is not None
     assert [balance.grant_id for balance in standing.valid if balance.source == Kind.FLEX] == ["g"]
+
+
+def _projected(prices: dict[str, str], quantities: list[int]) -> tuple[Projection | None, int]:
+    """What is projected of a team whose APIs are all used alike on each day; and what it spent so far."""
+    small = SmallReference()
+    small.bought("p", "payg", EARLY)
+    small.free("f", EARLY, dict.fromkeys(prices, 3))
+    small.bought("x", "flex", EARLY)
+    small.add("token_grants", grant_id="g", subscription_id="x", tokens="5", valid_from=EARLY, expires_at=LATE)
+    for api, price in prices.items():
+        small.api(api, tokens="1", price=price)
+    terms = Terms.from_reference(frames_of(small.tables))
+    standing = replace(_standing(terms, "t1", np.random.default_rng(1)), spend_minor=1_234)
+    pace = Pace(first_day=NOW_US // DAY_US - len(quantities), quantities_micro=quantities)
+    team, rates, paces = terms.teams["t1"], rates_at(terms, NOW_US), dict.fromkeys(prices, pace)
+    with np.errstate(all="raise"):
+        [one] = outlooks_of(terms, rates, [(team, standing, paces)])
+    assert one.projection == slow_outlook.Outlooks(team, terms, standing, rates, paces).projection
+    return one.projection, standing.spend_minor
+
+
+@pytest.mark.parametrize("prices", [{"calls": "0"}, {"calls": "0", "jobs": "0"}, {"calls": "0", "jobs": ""}])
+def test_what_costs_nothing_adds_nothing_to_what_was_spent(prices: dict[str, str]) -> None:
+    """Rule 6.1: a price of 0 is a price. However little the usage says, no range is needed either."""
+    for quantities in ([50 * 10**6] * HISTORY_DAYS, [0] * (HISTORY_DAYS - 1) + [10**6]):
+        found, spent = _projected(prices, quantities)
+        assert found == Projection(low_minor=spent, minor=spent, high_minor=spent)
+
+
+def test_prices_of_nothing_beside_others_divide_by_nothing() -> None:
+    """A series of no weight is left out of those that are looked at together; without any price nothing is told."""
+    quantities = [50 * 10**6] * HISTORY_DAYS
+    mixed, spent = _projected({"calls": "0", "jobs": "2.4", "minutes": "0"}, quantities)
+    alone, _ = _projected({"jobs": "2.4"}, quantities)
+    assert mixed is not None and alone is not None and spent < mixed.low_minor <= mixed.minor <= mixed.high_minor
+    assert mixed.minor >= alone.minor  # the tokens of the one pay for the others too
+    assert _projected({"calls": "0", "jobs": "2.4"}, [0] * (HISTORY_DAYS - 1) + [10**6])[0] is None
+    assert _projected({"calls": ""}, quantities)[0] is None

@@ -21,6 +21,7 @@ from billing.core.quantity import (
     parse_micro,
     round_half_up,
     signed,
+    three_digits,
 )
 
 # ISO 4217 says more digits than the locale data do: CLDR drops those that are out of use in the streets.
@@ -142,3 +143,14 @@ def test_what_fits_in_64_bits(value: int, fits: bool) -> None:
 )
 def test_an_opposite_is_exact_and_0_has_no_sign(sign: int, amount: str, text: str) -> None:
     assert str(signed(sign, Decimal(amount))) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("0", "0"), ("0.000001", "0.000001"), ("0.050010", "0.05"), ("1.2345", "1.23"), ("72.012257", "72"),
+        ("99.94", "99.9"), ("99.96", "100"), ("100.4", "100"), ("1234567.5", "1234568"),
+    ],
+)  # fmt: skip
+def test_three_digits_are_all_that_an_estimate_has(value: str, shown: str) -> None:
+    assert three_digits(Decimal(value)) == Decimal(shown)

@@ -26,7 +26,7 @@ from billing.steps.simulate import read_steps
 from billing.steps.standings import Told, refresh_standings, standing_at
 from billing.store.home import Home
 from billing.store.open_ratings import read_carry, read_draws
-from billing.store.standings import read_standing, standing_teams
+from billing.store.standings import standing_teams
 from billing.store.tables import paces, standing_apis, standing_balances, standing_refreshes, standings
 
 from .small_world import BOUGHT, REFERENCE, Shop, instant
@@ -201,8 +201,11 @@ def test_a_carry_over_is_the_opening_of_a_cycle_without_usage(shop: Shop) -> Non
         assert (render.opening_micro, render.usage_micro, render.carry_micro) == (5_000_000, 0, 5_000_000)
         assert told_balances(shop.home) == as_told_by_balances(shop.home, instant(at))
         with shop.home.database.read() as connection:
-            head, _, apis = read_standing(connection, "t1")  # type: ignore[misc]
-        assert (head.spend_minor, [row.free_units for row in apis]) == (0, [0])
+            head, apis = (
+                connection.execute(select(table).where(table.c.team_id == "t1")).all()
+                for table in (standings, standing_apis)
+            )
+        assert ([row.spend_minor for row in head], [row.free_units for row in apis]) == ([0], [0])
 
 
 def test_rule_5_5_unfunded_units_are_shown_and_never_spent(shop: Shop) -> None:

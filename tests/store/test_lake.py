@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from threading import Thread
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
 from billing.core.errors import ConservationBroken
 from billing.core.instants import DAY_US
+from billing.core.months import Month
 from billing.store.home import Home
 from billing.store.lake import CommittedBatches
 from billing.store.lake_storage import ObjectStorage
@@ -131,3 +133,18 @@ def test_what_another_process_appends_is_seen_at_once(home: Home) -> None:
         assert len(usage_ids(reader, all_through(number))) == number
         with pytest.raises(ConservationBroken):
             append(reader, number, ["again"])
+
+
+@pytest.mark.parametrize("text", ["1969-02", "1969-12", "1970-01", "2024-02"])
+def test_rule_8_2_usage_is_summed_by_utc_day(home: Home, text: str) -> None:
+    """A day holds its first instant and its last; days before 1970 are days like all others."""
+    month = Month.parse(text)
+    first_us, count = month.start_us("UTC"), (month.next.first_day - month.first_day).days
+    edges = [first_us - 1, *(first_us + n * DAY_US - late for n in range(1, count + 1) for late in (DAY_US, 1))]
+    brought = [events([f"e{us}"], occurred_us=us, quantity_micro=number) for number, us in enumerate(edges)]
+    home.usage.append(1, pa.concat_tables([*brought, events(["after"], occurred_us=first_us + count * DAY_US)]))
+    [found] = home.usage.by_day(all_through(1), 0, month)
+    wanted = {place: 4 * place + 3 for place in range(count)}
+    assert found == ("t1", "render", "a1", wanted)
+    pairs, sums = home.usage.of_teams_by_day(all_through(1), first_us // DAY_US, count, "t1")
+    assert (pairs, sums.tolist()) == ([("t1", "render")], [list(wanted.values())])

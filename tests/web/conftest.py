@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 from billing.core.model import Role
 from billing.store.home import Home
 from billing.web.access import _viewer
-from billing.web.api import _now
 from billing.web.app import app
 from billing.web.clock import now
 from billing.web.reading.known import roles_of
@@ -41,7 +40,6 @@ def books(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def looking(viewer: Viewer) -> Iterator[TestClient]:
     """A client that is this viewer, on 11 August."""
     app.dependency_overrides[_viewer] = lambda: viewer
-    app.dependency_overrides[_now] = lambda: NOW
     app.dependency_overrides[now] = lambda: NOW
     try:
         with TestClient(app, raise_server_exceptions=True) as client:

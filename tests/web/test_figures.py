@@ -40,7 +40,6 @@ from billing.store.home import Home
 from billing.store.ledger import ISSUED
 from billing.store.tables import STILL_KNOWN, batches, carry, cycles, draws, invoices, reference_history
 from billing.web.access import _viewer
-from billing.web.api import _now
 from billing.web.app import app
 from billing.web.clock import now
 from billing.web.pages.wording import money, number
@@ -132,7 +131,7 @@ def pages_of(home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     if not home.database.is_sqlite:
         monkeypatch.setenv("BILLING_DATABASE_URL", home.database.url)
     clock = {"at": datetime.now(UTC)}
-    app.dependency_overrides |= {_viewer: lambda: OPERATOR, _now: lambda: clock["at"], now: lambda: clock["at"]}
+    app.dependency_overrides |= {_viewer: lambda: OPERATOR, now: lambda: clock["at"]}
     try:
         with TestClient(app) as client:
             yield World(home=home, client=client, clock=clock, folder=folder, events=read_events(home))

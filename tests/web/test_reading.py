@@ -16,7 +16,7 @@ from billing.core.errors import BillingError, NotFound, UsageError
 from billing.core.instants import day_number
 from billing.core.model import Kind
 from billing.core.payments import ChargeState, EventKind, Money
-from billing.store.tables import CodePointText, invoices, payment_events
+from billing.store.tables import CodePointText, invoices, payment_events, standing_refreshes
 from billing.web.reading.finance import finance_month
 from billing.web.reading.invoice import document, events_of_line, file_name, invoice
 from billing.web.reading.operations import operations
@@ -228,6 +228,24 @@ def test_the_database_finds_the_same_word(books: Books) -> None:
         for total, credited, money, charge, late in cases
     ]
     assert set(told) == set(InvoiceState)
+
+
+@pytest.mark.parametrize(
+    ("refreshed", "told"),
+    [((5, 1), (5, 1)), ((0, 0), (0, 1)), ((-5, 0), (0, 1)), ((5, 0), (5, 1)), ((-5, 2), (0, 2))],
+)
+def test_a_list_is_as_fresh_as_the_last_refresh_or_its_oldest_team(
+    books: Books, refreshed: tuple[int, int], told: tuple[int, int]
+) -> None:
+    """Instants in microseconds from the standings' own, and batches, whichever of the two is later."""
+    with look(books) as connection:
+        nested = connection.begin_nested()
+        told_of = {"load_no": 1, "rating_no": 1, "paces_day": 1}
+        row = {"refresh_no": 1, "as_of_us": NOW_US + refreshed[0], "through_batch": refreshed[1]} | told_of
+        connection.execute(insert(standing_refreshes).values(**row))
+        found = teams(connection, OPERATOR).freshness
+        nested.rollback()
+    assert (found.as_of, found.through_batch) == (NOW + timedelta(microseconds=told[0]), told[1])
 
 
 def test_sums_of_money_are_the_same_in_the_database(books: Books) -> None:

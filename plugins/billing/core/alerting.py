@@ -17,7 +17,7 @@ from billing.core.model import Kind, PaymentMethod, Subscription
 from billing.core.outlook import Outlook, Why
 from billing.core.quantity import format_micro
 from billing.core.reference import FOREVER_US
-from billing.core.standing import Standing, StandingBalance
+from billing.core.standing import Standing, StandingBalance, instant_text
 from billing.core.terms import TeamTerms
 
 
@@ -77,8 +77,8 @@ class _Pool:
             "api": last.api,
             "granted": format_micro(self.granted_micro),
             "available": format_micro(self.available_micro),
-            "ends_at": _instant(last.ends_at_us),
-            "refreshes_at": _instant(last.refreshes_at_us),
+            "ends_at": instant_text(last.ends_at_us),
+            "refreshes_at": instant_text(last.refreshes_at_us),
             "left_percent": self.left_percent,
         }
 
@@ -237,7 +237,7 @@ def _run_out(
         last = max((one for one in found if one.at_us is not None), key=lambda one: one.at_us or 0)
         if (last.at_us or 0) > soon_us:
             continue
-        at = _instant(last.at_us)
+        at = instant_text(last.at_us)
         yield Alert(
             key=pool.key("runs_out"),
             kind=AlertKind.RUNS_OUT,
@@ -245,7 +245,7 @@ def _run_out(
             subject_id=pool.last.grant_id or pool.last.subscription_id,
             subject=f"At the pace of the last weeks {pool.name} run out about {str(at)[:10]}",
             detail=pool.detail()
-            | {"runs_out_at": at, "earliest": _instant(last.low_us), "latest": _instant(last.high_us)}
+            | {"runs_out_at": at, "earliest": instant_text(last.low_us), "latest": instant_text(last.high_us)}
             | {"runs_out_on": pool.day(last.at_us or 0), "earliest_on": pool.day(last.low_us or last.at_us or 0)},
         )
 
@@ -258,7 +258,7 @@ def _ending(standing: Standing, pools: Sequence[_Pool], rules: AlertRules) -> It
             pool = _Pool(balances=(balance,), time_zone=_zone(standing))
             left = f"{format_micro(balance.available_micro)} of {format_micro(balance.granted_micro)} {pool.name}"
             yield Alert(
-                key=pool.key("ends", str(_instant(balance.ends_at_us))),
+                key=pool.key("ends", str(instant_text(balance.ends_at_us))),
                 kind=AlertKind.ENDS,
                 team_id=standing.team_id,
                 subject_id=balance.grant_id,
@@ -269,7 +269,3 @@ def _ending(standing: Standing, pools: Sequence[_Pool], rules: AlertRules) -> It
 
 def _zone(standing: Standing) -> str:
     return standing.cycle.time_zone if standing.cycle else "UTC"
-
-
-def _instant(us: int | None) -> str | None:
-    return None if us is None or us == FOREVER_US else format_us(us)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from billing.core.cycles import CycleSpan
 from billing.core.frames import rows
@@ -46,20 +47,24 @@ class Facts:
     @classmethod
     def from_reference(cls, reference: Reference) -> Facts:
         """Arrange what was known at one load."""
-        sizes: dict[str, list[tuple[int, int]]] = {}
-        for row in rows(reference["unit_rates"].sort_values("valid_from")):
-            sizes.setdefault(row.api, []).append((int(row.valid_from), int(row.unit_size)))
-        apis = {
-            row.api: ApiFacts(
-                name=row.name, usage_unit=row.usage_unit, billing=ApiBilling(row.billing), sizes=sizes.get(row.api, ())
-            )
-            for row in rows(reference["apis"])
-        }
         return cls(
             parties=Parties.from_reference(reference),
             exchange_rates=ExchangeRates.from_reference(reference),
-            apis=apis,
+            apis=api_facts(rows(reference["apis"]), rows(reference["unit_rates"])),
         )
+
+
+def api_facts(apis: Iterable[Any], unit_rates: Iterable[Any]) -> dict[str, ApiFacts]:
+    """By API, of rows of the two tables as they were known at one load; in any order."""
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    for row in sorted(unit_rates, key=lambda row: int(row.valid_from)):
+        sizes.setdefault(row.api, []).append((int(row.valid_from), int(row.unit_size)))
+    return {
+        row.api: ApiFacts(
+            name=row.name, usage_unit=row.usage_unit, billing=ApiBilling(row.billing), sizes=sizes.get(row.api, ())
+        )
+        for row in apis
+    }
 
 
 def invoice_of(

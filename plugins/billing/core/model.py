@@ -25,6 +25,8 @@ class Kind(StrEnum):
 
 UNFUNDED = "unfunded"
 """The source of a unit that nothing could pay for (rule 5.5)."""
+SOURCES = (Kind.FREE.value, Kind.TOKEN_FLEX.value, Kind.FLEX.value, Kind.PAYG.value, UNFUNDED)
+"""Where units come from, in the order in which sources pay (rule 5.1)."""
 
 
 class ApiBilling(StrEnum):

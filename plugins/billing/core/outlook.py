@@ -126,7 +126,7 @@ class Outlooks:
 
     @property
     def projection(self) -> Projection | None:
-        """None where there is no pay as you go in the cycle, or usage says too little."""
+        """None where there is no pay as you go in the cycle, or usage of what has a price above 0 says too little."""
         return self._money
 
     # --- time --------------------------------------------------------------------------------------------------------
@@ -382,13 +382,16 @@ class Outlooks:
         return {api: price for api, price in found.items() if price is not None}
 
     def _look_at_spend(self) -> None:
-        cycle, prices = self._standing.cycle, self._prices()
+        cycle, prices, spent = self._standing.cycle, self._prices(), self._standing.spend_minor
+        if prices and not any(prices.values()):
+            self._money = Projection(low_minor=spent, minor=spent, high_minor=spent)
+            return
         one = self._together(_SPEND, self._spend_weights())
         if cycle is None or one is None:
             return
         digits = minor_digits(self._standing.currency)
         more = self._spend_until(cycle.end_us, prices, one)
-        minor = [self._standing.spend_minor + round(micro / 10 ** (6 - digits)) for micro in more]
+        minor = [spent + round(micro / 10 ** (6 - digits)) for micro in more]
         low, middle, high = minor[_HIGH], minor[_MIDDLE], minor[_LOW]
         self._money = Projection(low_minor=min(low, middle), minor=middle, high_minor=max(high, middle))
 

@@ -69,6 +69,13 @@ def decimal_of_micro(micro: int) -> Decimal:
     return Decimal(format_micro(micro))
 
 
+def three_digits(value: Decimal) -> Decimal:
+    """Rounded to three digits, and from 100 on to whole numbers: more digits than an estimate has are not shown."""
+    if value >= 100:
+        return value.to_integral_value()
+    return value.quantize(Decimal(1).scaleb(value.adjusted() - 2)) if value else value
+
+
 def minor_digits(currency: str) -> int:
     """Digits after the point of an ISO 4217 currency: JPY 0, EUR 2, KWD 3."""
     return _MINOR_DIGITS.get(currency, 2)

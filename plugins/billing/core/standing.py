@@ -18,7 +18,7 @@ import numpy as np
 from billing.core.accrual import AccruedLine
 from billing.core.balances import balances_of
 from billing.core.cycles import CycleSpan, cycle_from, first_start_us, next_anniversary_us, period_start_us
-from billing.core.instants import DAY_US, from_us, to_us
+from billing.core.instants import DAY_US, format_us, from_us, to_us
 from billing.core.model import UNFUNDED, Kind
 from billing.core.quantity import minor_digits
 from billing.core.reference import FOREVER_US
@@ -185,6 +185,11 @@ def standing_of(
         apis=tuple(_apis(rates, facts, mine, counted, cycle, as_of_us)),
         changes_at_us=min(_changes_at(team, terms, cycle, as_of_us), _looked_at_again_us(team_id, as_of_us)),
     )
+
+
+def instant_text(us: int | None) -> str | None:
+    """An instant of a standing in RFC 3339; None where there is none, or it never comes."""
+    return None if us is None or us == FOREVER_US else format_us(us)
 
 
 def months_before_us(as_of_us: int, months: int) -> int:

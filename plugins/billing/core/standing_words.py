@@ -10,9 +10,9 @@ from billing.core.forecast import HISTORY_DAYS, SHARE_PERCENT
 from billing.core.instants import DAY_US, format_us, from_us
 from billing.core.model import Kind
 from billing.core.outlook import HORIZON_DAYS, Outlook, Projection, Why
-from billing.core.quantity import MICRO, format_micro, minor_digits
+from billing.core.quantity import decimal_of_micro, format_micro, minor_digits, three_digits
 from billing.core.reference import FOREVER_US
-from billing.core.standing import BalanceState, Standing, StandingApi, StandingBalance
+from billing.core.standing import BalanceState, Standing, StandingApi, StandingBalance, instant_text
 from billing.core.terms import TeamTerms
 from billing.core.zones import zone
 
@@ -90,19 +90,19 @@ def _balance_values(balance: StandingBalance, outlook: Outlook) -> dict[str, obj
         "grant_id": balance.grant_id or None,
         "api": balance.api or None,
         "state": balance.state.value,
-        "begins_at": _instant(balance.begins_at_us),
+        "begins_at": instant_text(balance.begins_at_us),
         "granted": format_micro(balance.granted_micro),
         "used": format_micro(balance.used_micro),
         "available": format_micro(balance.available_micro),
-        "ends_at": _instant(balance.ends_at_us),
-        "refreshes_at": _instant(balance.refreshes_at_us),
+        "ends_at": instant_text(balance.ends_at_us),
+        "refreshes_at": instant_text(balance.refreshes_at_us),
         "forecast": {
             "why": outlook.why.value,
             "days": outlook.days,
             "per_day": None if outlook.per_day_micro is None else format_micro(outlook.per_day_micro),
-            "runs_out_at": _instant(outlook.at_us),
-            "earliest": _instant(outlook.low_us),
-            "latest": _instant(outlook.high_us),
+            "runs_out_at": instant_text(outlook.at_us),
+            "earliest": instant_text(outlook.low_us),
+            "latest": instant_text(outlook.high_us),
         },
     }
 
@@ -163,13 +163,8 @@ def _outlook(balance: StandingBalance, outlook: Outlook) -> str:
 
 
 def _pace(outlook: Outlook) -> str:
-    weeks = outlook.days // 7
-    return f"the pace of the last {weeks} weeks ({_rounded(outlook.per_day_micro or 0)} a day)"
-
-
-def _rounded(micro: int) -> str:
-    """Three digits are more than an estimate has."""
-    return f"{Decimal(micro) / MICRO:.3g}" if micro < 100 * MICRO else str(round(micro / MICRO))
+    weeks, per_day = outlook.days // 7, three_digits(decimal_of_micro(outlook.per_day_micro or 0))
+    return f"the pace of the last {weeks} weeks ({per_day.normalize():f} a day)"
 
 
 def _or_end(balance: StandingBalance, us: int | None) -> str:
@@ -216,7 +211,3 @@ def _local(us: int, zone_name: str) -> str:
 def _day(us: int) -> str:
     at: datetime = from_us(us)
     return f"{at.day} {at:%B %Y}"
-
-
-def _instant(us: int | None) -> str | None:
-    return None if us is None or us == FOREVER_US else format_us(us)

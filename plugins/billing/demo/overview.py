@@ -10,11 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from billing.core.model import SOURCES
 from billing.steps.homes import home_at
 from billing.steps.invoices import list_invoices
 from billing.steps.status import status
-
-_SOURCES = ("free", "token_flex", "flex", "payg", "unfunded")
 
 
 def show_overview(folder: Path, outputs: Path, stories: Mapping[str, str], console: Console) -> None:
@@ -38,12 +37,12 @@ def _show_teams(outputs: Path, stories: Mapping[str, str], console: Console) -> 
     for row in _rows(outputs, "charges"):
         units[row["team_id"]][row["source"]] += int(row["charged_units"])
     table = Table(title="Teams: closed cycles and charged units by the balance that paid", title_justify="left")
-    for name in ("team", "cycles", *_SOURCES):
+    for name in ("team", "cycles", *SOURCES):
         table.add_column(name, justify="left" if name == "team" else "right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for team in sorted(stories):
         state = f"parked: {parked[team]}" if team in parked else ("late usage" if team in late else "")
-        table.add_row(team, str(cycles[team]), *(str(units[team][s] or "") for s in _SOURCES), state)
+        table.add_row(team, str(cycles[team]), *(str(units[team][s] or "") for s in SOURCES), state)
     console.print(table)
     for team, story in sorted(stories.items()):
         console.print(f"  {team}: {story}", markup=False, soft_wrap=True)

@@ -6,16 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing.core.model import UNFUNDED, ApiBilling, Balance, Cycle, Invoice, Kind, StatementLine
+from billing.core.model import SOURCES, UNFUNDED, ApiBilling, Balance, Cycle, Invoice, Kind, StatementLine
 from billing.core.zones import zone
 from billing.documents.chart import ChartView, chart_view
 from billing.documents.tables import TableView, table_view
 from billing.documents.texts import Texts, isolated
 from billing.documents.theme import Theme
 from billing.documents.view import is_credit, period_text, unit_text
-
-SOURCES = (Kind.FREE.value, Kind.TOKEN_FLEX.value, Kind.FLEX.value, Kind.PAYG.value, UNFUNDED)
-"""What can stand over a column of units, in the order in which sources pay (rule 5.1)."""
 
 _NONE = "–"
 

@@ -8,10 +8,11 @@ closed, what is open as it is known now, and said to be so.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache, partial
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -20,17 +21,16 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Row, select
 
-from billing.core.balances import balances_at
 from billing.core.customer_statement import ApiUsage, AppUsage, CustomerStatement, IssuedDocument, PeriodUnits
 from billing.core.cycles import CycleSpan, first_start_us
 from billing.core.errors import DataRefused, NotFound
 from billing.core.frames import rows
 from billing.core.instants import day_number, from_day, from_us, to_us
-from billing.core.issuing import ApiFacts, Facts
-from billing.core.model import ApiBilling, Balance, InvoiceType, Kind, ParkedReason, StatementLine
+from billing.core.issuing import ApiFacts, Facts, api_facts
+from billing.core.model import ApiBilling, Balance, InvoiceType, ParkedReason, StatementLine
 from billing.core.months import Month
 from billing.core.quantity import decimal_of_micro
-from billing.core.reference import FOREVER_US, Reference
+from billing.core.reference import Reference
 from billing.core.terms import Terms, subscriptions_of
 from billing.core.usage_views import Freshness, UsageSeries, oldest_month
 from billing.documents.errors import DocumentFailed
@@ -39,12 +39,12 @@ from billing.steps.books_at import Books, books_at
 from billing.steps.progress import Progress, silent
 from billing.steps.reference import demanded_load, reference_at
 from billing.steps.render import DEFAULT_THEME
-from billing.steps.statements import SOURCES
+from billing.steps.statements import rated_line, told_balances
 from billing.store.home import Home
 from billing.store.invoices import from_minor
 from billing.store.ledger import ISSUED
 from billing.store.tables import carry, credit_notes, cycles, draws, invoices
-from billing.store.usage_months import freshness, month_usage, read_view
+from billing.store.usage_months import freshness, month_series, read_view
 
 _TEAMS_AT_ONCE = 500
 _NAME_MAX = 120
@@ -71,13 +71,14 @@ class _Read:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Told:
-    """What all statements of a month have in common."""
+    """What all statements of a month have in common. ``apis_at``: what was known of APIs at a load."""
 
     month: Month
     until_us: int
     books: Books
     terms: Terms
     facts: Facts
+    apis_at: Callable[[int], Mapping[str, ApiFacts]]
     app_names: Mapping[str, str]
     freshness: Freshness
     open: Mapping[str, Sequence[CycleSpan]]
@@ -107,6 +108,7 @@ def statements_of(
             books=books,
             terms=Terms.from_reference(reference, chosen),
             facts=Facts.from_reference(reference),
+            apis_at=cache(partial(_apis_at, home)),
             app_names=dict(zip(reference["apps"]["app_id"], reference["apps"]["name"], strict=True)),
             freshness=freshness(connection, read_view(connection)),
             open=_open_cycles(books),
@@ -117,7 +119,7 @@ def statements_of(
             some = chosen[low : low + _TEAMS_AT_ONCE]
             found = _read(connection, month, until_us, some)
             for team_id in some:
-                yield _statement(home, connection, told, found, team_id)
+                yield _statement(connection, told, found, team_id)
 
 
 def write_statements(
@@ -194,6 +196,11 @@ def _read(connection: Connection, month: Month, until_us: int, teams: Sequence[s
     return _Read(cycles=found, carry=kept["carry"], draws=kept["draws"], issued=_issued(connection, month, teams))
 
 
+def _apis_at(home: Home, load_no: int) -> Mapping[str, ApiFacts]:
+    reference = reference_at(home, load_no)
+    return api_facts(rows(reference["apis"]), rows(reference["unit_rates"]))
+
+
 def _by(found: Any, key: Any) -> dict[Any, list[Any]]:
     groups: dict[Any, list[Any]] = defaultdict(list)
     for row in found:
@@ -205,8 +212,8 @@ def _cycle_key(row: Any) -> _Key:
     return row.team_id, int(row.cycle_start_us)
 
 
-def _statement(home: Home, connection: Connection, told: _Told, found: _Read, team_id: str) -> CustomerStatement:
-    periods = sorted((*_closed(home, told, found, team_id), *_open(told, team_id)), key=lambda one: one.cycle.start)
+def _statement(connection: Connection, told: _Told, found: _Read, team_id: str) -> CustomerStatement:
+    periods = sorted((*_closed(told, found, team_id), *_open(told, team_id)), key=lambda one: one.cycle.start)
     parties = told.facts.parties
     seller = parties.seller
     return CustomerStatement(
@@ -219,18 +226,17 @@ def _statement(home: Home, connection: Connection, told: _Told, found: _Read, te
         time_zone=periods[-1].cycle.time_zone if periods else seller.time_zone,
         complete_through=told.freshness.complete_through,
         balances=tuple(_balances(told, team_id)),
-        usage=_usage(told, month_usage(connection, team_id, told.month).series),
+        usage=_usage(told, month_series(connection, team_id, told.month)),
         periods=tuple(periods),
         issued=tuple(found.issued.get(team_id, ())),
     )
 
 
-def _closed(home: Home, told: _Told, found: _Read, team_id: str) -> Iterator[PeriodUnits]:
+def _closed(told: _Told, found: _Read, team_id: str) -> Iterator[PeriodUnits]:
     for row in found.cycles.get(team_id, ()):
         cycle = CycleSpan(row.cycle_start_us, row.cycle_end_us, row.time_zone, row.payg_subscription_id or None)
         key = (team_id, row.cycle_start_us)
-        apis = Facts.from_reference(reference_at(home, row.pinned_load)).apis
-        lines = _lines(found.carry.get(key, ()), found.draws.get(key, ()), cycle, apis)
+        lines = _lines(found.carry.get(key, ()), found.draws.get(key, ()), cycle, told.apis_at(row.pinned_load))
         yield PeriodUnits(cycle=cycle.describe(), is_closed=True, lines=lines)
 
 
@@ -264,43 +270,14 @@ def _lines(
 ) -> tuple[StatementLine, ...]:
     """Of rated APIs, in their order."""
     rated = sorted((row for row in carried if row.billing == ApiBilling.RATED), key=lambda row: row.api)
-    return tuple(_line(row, [d for d in drawn if d.api == row.api], cycle, apis[row.api]) for row in rated)
-
-
-def _line(row: Any, drawn: Sequence[Any], cycle: CycleSpan, api: ApiFacts) -> StatementLine:
-    units = {source: sum(int(d.charged_units) for d in drawn if d.source == source) for source in SOURCES}
-    return StatementLine(
-        api=row.api,
-        api_name=api.name,
-        usage_unit=api.usage_unit,
-        billing=ApiBilling.RATED,
-        unit_sizes=api.sizes_in(cycle),
-        opening=decimal_of_micro(int(row.opening_micro)),
-        usage=decimal_of_micro(int(row.usage_micro)),
-        late_usage=decimal_of_micro(int(row.late_usage_micro)),
-        units=tuple((source, count) for source, count in units.items() if count),
-        invoiced_units=units[Kind.PAYG.value],
-        closing=decimal_of_micro(int(row.closing_micro)),
-    )
+    return tuple(rated_line(row, drawn, cycle, apis[row.api]) for row in rated)
 
 
 def _balances(told: _Told, team_id: str) -> Iterator[Balance]:
     """At the last instant: what is refreshed at the end is told as it was before."""
     team = told.terms.teams.get(team_id)
-    if team is None:
-        return
-    for row in rows(balances_at({team_id: team}, told.books.used, told.until_us - 1)):
-        yield Balance(
-            source=Kind(row.source),
-            subscription_id=row.subscription_id,
-            grant_id=row.grant_id,
-            api=row.api,
-            api_name=told.facts.apis[row.api].name if row.api else "",
-            granted=decimal_of_micro(row.granted_micro),
-            available=decimal_of_micro(row.available_micro),
-            ends_at=None if row.ends_at_us == FOREVER_US else from_us(row.ends_at_us),
-            refreshes_at=None if row.refreshes_at_us == FOREVER_US else from_us(row.refreshes_at_us),
-        )
+    if team is not None:
+        yield from told_balances(team_id, team, told.books.used, told.until_us - 1, told.facts.apis)
 
 
 def _usage(told: _Told, series: Sequence[UsageSeries]) -> tuple[ApiUsage, ...]:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 
 from billing.core.errors import NotFound
 from billing.core.instants import day_number, format_instant, format_us, from_day
-from billing.core.model import Invoice, InvoiceLine, InvoiceType, PaymentMethod, StatementLine, TaxCategory
+from billing.core.model import SOURCES, Invoice, InvoiceLine, InvoiceType, PaymentMethod, StatementLine, TaxCategory
 from billing.core.quantity import minor_digits, multiply, total
 from billing.core.tax import TaxRates
 from billing.core.zones import zone
@@ -24,7 +24,6 @@ from billing.steps.credit import read_credit_notes
 from billing.steps.invoices import read_invoices
 from billing.steps.payments.story import paid_in_words
 from billing.steps.reference import reference_at
-from billing.steps.statements import SOURCES
 from billing.store import credit_notes, payments
 from billing.store.documents import documents_of
 from billing.store.home import Home

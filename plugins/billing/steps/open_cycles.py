@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -25,9 +25,12 @@ _EVER_US = 2**60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenUsage:
-    """What is not billed before ``until_us``: teams' terms, where each one's first open cycle begins, its usage."""
+    """What is not billed before ``until_us``: teams' terms, where each one's first open cycle begins, its usage.
+    ``last``: the last closed cycle of every team that has one.
+    """
 
     terms: Terms
+    last: Mapping[str, LastClosed]
     plans: tuple[TeamPlan, ...]
     usage: Unbilled
     until_us: int
@@ -44,9 +47,8 @@ def open_usage(home: Home, connection: Connection, reference: Reference, until_u
     plans = [
         plan for team_id, team in terms.teams.items() if (plan := _plan(team_id, team, last.get(team_id), until_us))
     ]
-    return OpenUsage(
-        terms=terms, plans=tuple(plans), usage=home.usage.unbilled(committed(connection)), until_us=until_us
-    )
+    usage = home.usage.unbilled(committed(connection))
+    return OpenUsage(terms=terms, last=last, plans=tuple(plans), usage=usage, until_us=until_us)
 
 
 def rate_open(connection: Connection, found: OpenUsage) -> Used:
@@ -79,7 +81,7 @@ def through_last_event(found: OpenUsage) -> OpenUsage:
     used = found.used()
     last = int(used["last_us"].max()) + 1 if len(used) else 0
     plans = [_until(plan, max(last, plan.start_us + 1)) for plan in found.plans]
-    return OpenUsage(terms=found.terms, plans=tuple(plans), usage=found.usage, until_us=found.until_us)
+    return replace(found, plans=tuple(plans))
 
 
 def _plan(team_id: str, team: TeamTerms, last: LastClosed | None, until_us: int) -> TeamPlan | None:

@@ -80,7 +80,7 @@ def open_books(
     wanted = None if team_ids is None else frozenset(team_ids)
     plans = [plan for plan in found.plans if wanted is None or plan.team_id in wanted]
     opening = opening_of(connection, found, wanted) if opening is None else opening
-    again = stale_teams(connection, found, load_no) if again is None else again
+    again = stale_teams(connection, found, read_rating(connection), load_no) if again is None else again
     stale = [plan for plan in plans if plan.team_id in again]
     rated = rate_by_sums(found.terms, in_cycles(found, stale), found.usage, opening)
     others = {plan.team_id for plan in plans} - {plan.team_id for plan in stale}
@@ -92,9 +92,8 @@ def open_books(
     )
 
 
-def stale_teams(connection: Connection, found: OpenUsage, load_no: int) -> set[str]:
-    """The teams with open cycles that the last refresh has not rated as they stand before the instant."""
-    kept = read_rating(connection)
+def stale_teams(connection: Connection, found: OpenUsage, kept: OpenRating | None, load_no: int) -> set[str]:
+    """The teams with open cycles that the last refresh (``kept``) has not rated as they stand before the instant."""
     usable = kept if kept and kept.until_us <= found.until_us else None
     return {plan.team_id for plan in _stale(connection, found, usable, load_no)}
 

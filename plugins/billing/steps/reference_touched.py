@@ -27,7 +27,7 @@ def teams_rated_otherwise(connection: Connection, since: int, through: int) -> f
         return None
     held = {s for table in _HELD for s in touched_values(connection, table, "subscription_id", since, through)}
     mine = touched_values(connection, "subscriptions", "team_id", since, through)
-    return _named(mine | _owners(connection, "subscription_id", held))
+    return _named(mine | subscribed_teams(connection, "subscription_id", held))
 
 
 def teams_standing_otherwise(connection: Connection, since: int, through: int) -> frozenset[str] | None:
@@ -39,12 +39,7 @@ def teams_standing_otherwise(connection: Connection, since: int, through: int) -
     if known_any(connection, "payment_methods", since) != known_any(connection, "payment_methods", through):
         return None
     methods = touched_values(connection, "payment_methods", "payment_method_id", since, through)
-    return teams | _named(_owners(connection, "payment_method_id", methods))
-
-
-def _owners(connection: Connection, column: str, values: Collection[str]) -> set[str]:
-    """The teams that ever held a subscription with any of these values."""
-    return subscribed_teams(connection, column, values)
+    return teams | _named(subscribed_teams(connection, "payment_method_id", methods))
 
 
 def _named(team_ids: Collection[str]) -> frozenset[str]:

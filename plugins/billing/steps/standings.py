@@ -22,7 +22,7 @@ from billing.core.errors import NotFound
 from billing.core.forecast import HISTORY_DAYS
 from billing.core.frames import rows
 from billing.core.instants import DAY_US, to_us
-from billing.core.model import Kind, PaymentMethod, Subscription
+from billing.core.model import SOURCES, Kind, PaymentMethod, Subscription
 from billing.core.outlook import Outlook, Outlooks, Pace, outlooks_of
 from billing.core.reference import Reference
 from billing.core.spans import Opening
@@ -47,9 +47,7 @@ from billing.steps.reference import reference_at
 from billing.steps.reference_touched import teams_standing_otherwise
 from billing.steps.telemetry import say
 from billing.store.batches import committed, completeness
-from billing.store.daily_usage import usage_by_day
 from billing.store.home import Home
-from billing.store.ledger import LastClosed, last_closed
 from billing.store.log import canonical
 from billing.store.open_ratings import rated_since, read_rating
 from billing.store.reference_history import last_load
@@ -101,7 +99,6 @@ class _View:
     rating_no: int
     reference: Reference
     found: OpenUsage
-    last: Mapping[str, LastClosed]
     stale: Collection[str]
     rates: Mapping[str, Rate]
     methods: Mapping[str, PaymentMethod]
@@ -159,12 +156,11 @@ def _refresh(home: Home, as_of_us: int, rules: AlertRules, paces_day: int) -> St
 def _view(home: Home, connection: Connection, as_of_us: int) -> _View | None:
     """None before the first load."""
     load_no = last_load(connection)
-    last = last_closed(connection)
-    demand_told(last.values(), as_of_us)
     if not load_no:
         return None
     reference = reference_at(home, load_no)
     found, kept = open_usage(home, connection, reference, as_of_us), read_rating(connection)
+    demand_told(found.last.values(), as_of_us)
     return _View(
         as_of_us=as_of_us,
         load_no=load_no,
@@ -172,8 +168,7 @@ def _view(home: Home, connection: Connection, as_of_us: int) -> _View | None:
         rating_no=kept.rating_no if kept else 0,
         reference=reference,
         found=found,
-        last=last,
-        stale=stale_teams(connection, found, load_no),
+        stale=stale_teams(connection, found, kept, load_no),
         rates=rates_at(found.terms, as_of_us),
         methods=_payment_methods(reference),
     )
@@ -214,7 +209,7 @@ def _told(
     used, facts = books.used, _facts(books)
     asked = []
     for team_id in team_ids:
-        team, closed = view.terms.teams[team_id], view.last.get(team_id)
+        team, closed = view.terms.teams[team_id], view.found.last.get(team_id)
         cycle = running_cycle(team, closed.end_us if closed else None, view.as_of_us)
         mine = facts.get(team_id, OpenFacts())
         standing = standing_of(team_id, view.terms, used, mine, cycle, view.rates, view.as_of_us)
@@ -280,7 +275,7 @@ def _refresh_paces(home: Home, day: int) -> int:
         if before is not None and before.paces_day == until:
             return until
         first = until - HISTORY_DAYS
-        pairs, sums = usage_by_day(home.usage.lake, committed(connection), first, HISTORY_DAYS)
+        pairs, sums = home.usage.of_teams_by_day(committed(connection), first, HISTORY_DAYS)
     with home.database.exclusive("standings written") as connection:
         write_paces(connection, first, dict(zip(pairs, sums.tolist(), strict=True)))
     commit_points.reached(commit_points.STANDINGS_PACES)
@@ -293,7 +288,7 @@ def _paces_of(home: Home, connection: Connection, team_id: str, day: int) -> dic
     if before is not None and before.paces_day == until:
         return _kept_paces(connection, [team_id]).get(team_id, {})
     first = until - HISTORY_DAYS
-    pairs, sums = usage_by_day(home.usage.lake, committed(connection), first, HISTORY_DAYS, team_id)
+    pairs, sums = home.usage.of_teams_by_day(committed(connection), first, HISTORY_DAYS, team_id)
     found = zip(pairs, sums.tolist(), strict=True)
     return {api: Pace(first_day=first, quantities_micro=days) for (_, api), days in found}
 
@@ -351,7 +346,6 @@ def _settle(
             load_no=view.load_no,
             rating_no=view.rating_no,
             paces_day=paces_day,
-            alerts_since_us=before.alerts_since_us if before else view.as_of_us,
         )
         write_refresh(connection, refresh)
         commit_points.reached(commit_points.STANDINGS_ALERTS)
@@ -421,9 +415,6 @@ def _api(team_id: str, one: StandingApi) -> dict[str, object]:
         "opening_micro": one.opening_micro,
         "usage_micro": one.usage_micro,
         "carry_micro": one.carry_micro,
-        **{f"{source}_units": one.units.get(source, 0) for source in _SOURCES},
+        **{f"{source}_units": one.units.get(source, 0) for source in SOURCES},
         "spend_minor": one.spend_minor,
     }
-
-
-_SOURCES = ("free", "token_flex", "flex", "payg", "unfunded")

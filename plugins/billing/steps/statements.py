@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -19,16 +19,13 @@ from billing.core.cycles import CycleSpan
 from billing.core.frames import rows
 from billing.core.instants import from_day, from_us
 from billing.core.issuing import ApiFacts
-from billing.core.model import UNFUNDED, ApiBilling, Balance, DailyUsage, Kind, Statement, StatementLine
+from billing.core.model import SOURCES, ApiBilling, Balance, DailyUsage, Kind, Statement, StatementLine
 from billing.core.quantity import decimal_of_micro
 from billing.core.reference import FOREVER_US, Reference
 from billing.core.spans import Used
-from billing.core.terms import Terms
+from billing.core.terms import TeamTerms, Terms
 from billing.store.database import in_parts
 from billing.store.tables import carry, cycles, draws, usage_days
-
-SOURCES = (Kind.FREE.value, Kind.TOKEN_FLEX.value, Kind.FLEX.value, Kind.PAYG.value, UNFUNDED)
-"""Where units come from, in the order in which sources pay (rule 5.1)."""
 
 _Key = tuple[str, int]
 
@@ -64,7 +61,9 @@ class Statements:
         """The statement of one invoice; ``apis`` as they were known at its load."""
         key = (head.team_id, head.cycle_start_us)
         days = {row.api: row for row in self.days.get(key, ())}
-        lines = [_rated_line(row, self.draws.get(key, ()), head, apis[row.api]) for row in self._rated(key)]
+        cycle = CycleSpan(head.cycle_start_us, head.cycle_end_us, head.time_zone, None)
+        drawn = self.draws.get(key, ())
+        lines = [rated_line(row, drawn, cycle, apis[row.api], head.subscription_id) for row in self._rated(key)]
         unrated = [api for api in sorted(days) if apis[api].billing is ApiBilling.UNRATED]
         lines += [_unrated_line(days[api], apis[api]) for api in unrated]
         return Statement(
@@ -83,18 +82,7 @@ class Statements:
         if team is None:
             return
         used = self._used(head, [s.subscription_id for s in team.subscriptions])
-        for row in rows(balances_at({head.team_id: team}, used, head.cycle_end_us - 1)):
-            yield Balance(
-                source=Kind(row.source),
-                subscription_id=row.subscription_id,
-                grant_id=row.grant_id,
-                api=row.api,
-                api_name=apis[row.api].name if row.api else "",
-                granted=decimal_of_micro(row.granted_micro),
-                available=decimal_of_micro(row.available_micro),
-                ends_at=None if row.ends_at_us == FOREVER_US else from_us(row.ends_at_us),
-                refreshes_at=None if row.refreshes_at_us == FOREVER_US else from_us(row.refreshes_at_us),
-            )
+        yield from told_balances(head.team_id, team, used, head.cycle_end_us - 1, apis)
 
     def _used(self, head: Row[Any], subscriptions: Iterable[str]) -> Used:
         free: dict[tuple[str, str, int], int] = defaultdict(int)
@@ -107,6 +95,48 @@ class Statements:
             elif row.source == Kind.FREE.value:
                 free[row.subscription_id, row.api, row.period_start_us] += int(row.units)
         return Used(free_units=dict(free), granted_micro=dict(granted))
+
+
+def rated_line(
+    row: Any, drawn: Iterable[Any], cycle: CycleSpan, api: ApiFacts, subscription_id: str | None = None
+) -> StatementLine:
+    """How one rated API's usage became units in a cycle: a row of ``carry`` with what was drawn in the cycle.
+    ``invoiced_units`` are those that one subscription paid as you go, or that all did.
+    """
+    mine = [draw for draw in drawn if draw.api == row.api]
+    units = {source: sum(int(draw.charged_units) for draw in mine if draw.source == source) for source in SOURCES}
+    paid = [draw for draw in mine if draw.source == Kind.PAYG and subscription_id in (None, draw.subscription_id)]
+    return StatementLine(
+        api=row.api,
+        api_name=api.name,
+        usage_unit=api.usage_unit,
+        billing=ApiBilling.RATED,
+        unit_sizes=api.sizes_in(cycle),
+        opening=decimal_of_micro(int(row.opening_micro)),
+        usage=decimal_of_micro(int(row.usage_micro)),
+        late_usage=decimal_of_micro(int(row.late_usage_micro)),
+        units=tuple((source, count) for source, count in units.items() if count),
+        invoiced_units=sum(int(draw.charged_units) for draw in paid),
+        closing=decimal_of_micro(int(row.closing_micro)),
+    )
+
+
+def told_balances(
+    team_id: str, team: TeamTerms, used: Used, at_us: int, apis: Mapping[str, ApiFacts]
+) -> Iterator[Balance]:
+    """A team's balances at an instant, as a statement tells them."""
+    for row in rows(balances_at({team_id: team}, used, at_us)):
+        yield Balance(
+            source=Kind(row.source),
+            subscription_id=row.subscription_id,
+            grant_id=row.grant_id,
+            api=row.api,
+            api_name=apis[row.api].name if row.api else "",
+            granted=decimal_of_micro(row.granted_micro),
+            available=decimal_of_micro(row.available_micro),
+            ends_at=None if row.ends_at_us == FOREVER_US else from_us(row.ends_at_us),
+            refreshes_at=None if row.refreshes_at_us == FOREVER_US else from_us(row.refreshes_at_us),
+        )
 
 
 def _by_cycle(connection: Connection, table: Any, teams: Sequence[str]) -> dict[_Key, list[Row[Any]]]:
@@ -130,27 +160,6 @@ def _taken(connection: Connection, subscriptions: Sequence[str]) -> dict[str, li
         for row in connection.execute(query.where(draws.c.subscription_id.in_(some))):
             found[row.subscription_id].append(row)
     return found
-
-
-def _rated_line(row: Row[Any], drawn: Sequence[Row[Any]], head: Row[Any], api: ApiFacts) -> StatementLine:
-    cycle = CycleSpan(head.cycle_start_us, head.cycle_end_us, head.time_zone, None)
-    mine = [draw for draw in drawn if draw.api == row.api and draw.source in SOURCES]
-    by_source = {source: sum(d.charged_units for d in mine if d.source == source) for source in SOURCES}
-    return StatementLine(
-        api=row.api,
-        api_name=api.name,
-        usage_unit=api.usage_unit,
-        billing=ApiBilling.RATED,
-        unit_sizes=api.sizes_in(cycle),
-        opening=decimal_of_micro(row.opening_micro),
-        usage=decimal_of_micro(row.usage_micro),
-        late_usage=decimal_of_micro(row.late_usage_micro),
-        units=tuple((source, units) for source, units in by_source.items() if units),
-        invoiced_units=sum(
-            d.charged_units for d in mine if d.source == Kind.PAYG.value and d.subscription_id == head.subscription_id
-        ),
-        closing=decimal_of_micro(row.closing_micro),
-    )
 
 
 def _unrated_line(row: Row[Any], api: ApiFacts) -> StatementLine:

@@ -28,7 +28,6 @@ class StandingRefresh:
     load_no: int
     rating_no: int
     paces_day: int
-    alerts_since_us: int
 
 
 def read_refresh(connection: Connection) -> StandingRefresh | None:
@@ -44,7 +43,7 @@ def write_refresh(connection: Connection, refresh: StandingRefresh) -> None:
     connection.execute(insert(standing_refreshes).values(refresh_no=1, **told))
 
 
-_REFRESH = ("as_of_us", "through_batch", "load_no", "rating_no", "paces_day", "alerts_since_us")
+_REFRESH = ("as_of_us", "through_batch", "load_no", "rating_no", "paces_day")
 
 
 def changing_by(connection: Connection, as_of_us: int) -> set[str]:
@@ -76,18 +75,6 @@ def write_standings(
         mine = [row for team in changed for row in rows.get(team, {}).get(name, ())]
         insert_columns(connection, table, {c.name: [row[c.name] for row in mine] for c in table.columns})
     return changed
-
-
-def read_standing(connection: Connection, team_id: str) -> tuple[Row[Any], list[Row[Any]], list[Row[Any]]] | None:
-    """A team's rows of ``standings``, ``standing_balances`` and ``standing_apis``; None where none is kept."""
-    head = connection.execute(select(standings).where(standings.c.team_id == team_id)).first()
-    if head is None:
-        return None
-    balances, apis = (
-        list(connection.execute(select(table).where(table.c.team_id == team_id).order_by(*table.primary_key)))
-        for table in (standing_balances, standing_apis)
-    )
-    return head, balances, apis
 
 
 def read_paces(connection: Connection, team_ids: Collection[str]) -> dict[str, dict[str, tuple[int, list[int]]]]:

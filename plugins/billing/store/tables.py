@@ -682,10 +682,9 @@ standing_refreshes = Table(
     _whole("load_no"),
     _whole("rating_no"),
     _whole("paces_day"),
-    _whole("alerts_since_us"),
 )
 """How fresh standings are (one row): as of when they tell, with usage up to a batch, by a load and a rating of open
-cycles; the UTC day before which forecasts know usage; and since when alerts are raised.
+cycles; and the UTC day before which forecasts know usage.
 """
 
 paces = Table(

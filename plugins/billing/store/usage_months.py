@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Select, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing.core.instants import day_number, from_day, from_us
@@ -105,12 +105,18 @@ def daily_usage(
     view = read_view(connection)
     if view is not None:
         first_day = max(first_day, oldest_day(from_us(view.at_us).date()))
-    return _shown(connection, team_id, first_day, last_day, (api, app_id), view)
+    return TeamUsage(
+        team_id=team_id,
+        first_day=first_day,
+        last_day=last_day,
+        series=_series(connection, team_id, first_day, last_day, api, app_id),
+        freshness=freshness(connection, view),
+    )
 
 
-def month_usage(connection: Connection, team_id: str, month: Month) -> TeamUsage:
-    """A team's usage of a whole month that is kept, as its statement shows it."""
-    return _shown(connection, team_id, month.first_day, month.last_day, (None, None), read_view(connection))
+def month_series(connection: Connection, team_id: str, month: Month) -> tuple[UsageSeries, ...]:
+    """A team's usage of a whole month that is kept, as its statement shows it; ``freshness`` is the same of all."""
+    return _series(connection, team_id, month.first_day, month.last_day)
 
 
 def freshness(connection: Connection, view: View | None) -> Freshness:
@@ -124,45 +130,53 @@ def freshness(connection: Connection, view: View | None) -> Freshness:
     )
 
 
-def _shown(
+def by_api_and_app(
     connection: Connection,
     team_id: str,
     first_day: date,
     last_day: date,
-    only: tuple[str | None, str | None],
-    view: View | None,
-) -> TeamUsage:
+    api: str | None = None,
+    app_id: str | None = None,
+) -> dict[tuple[str, str], list[int]]:
+    """By API and app what a team used, in 10^-6, on each UTC day from ``first_day`` to ``last_day``, both in it; in no
+    order. Some may have nothing on these days.
+    """
     low, high = day_number(first_day), day_number(last_day) + 1
     found: dict[tuple[str, str], list[int]] = {}
-    for row in _rows_of(connection, team_id, first_day, high, only):
+    for row in connection.execute(_rows_of(team_id, first_day, high, api, app_id)):
         days = found.setdefault((row.api, row.app_id), [0] * max(high - low, 0))
         for day, quantity in enumerate(json.loads(row.quantities), start=row.first_day):
             if low <= day < high:
                 days[day - low] = quantity
-    return TeamUsage(
-        team_id=team_id,
-        first_day=first_day,
-        last_day=last_day,
-        series=tuple(
-            UsageSeries(api=api, app_id=app_id, first_day=first_day, quantities_micro=tuple(days))
-            for (api, app_id), days in sorted(found.items())
-            if any(days)
-        ),
-        freshness=freshness(connection, view),
+    return found
+
+
+def _series(
+    connection: Connection,
+    team_id: str,
+    first_day: date,
+    last_day: date,
+    api: str | None = None,
+    app_id: str | None = None,
+) -> tuple[UsageSeries, ...]:
+    found = by_api_and_app(connection, team_id, first_day, last_day, api, app_id)
+    return tuple(
+        UsageSeries(api=api, app_id=app_id, first_day=first_day, quantities_micro=tuple(days))
+        for (api, app_id), days in sorted(found.items())
+        if any(days)
     )
 
 
-def _rows_of(
-    connection: Connection, team_id: str, first_day: date, until: int, only: tuple[str | None, str | None]
-) -> Iterable[Row[Any]]:
+def _rows_of(team_id: str, first_day: date, until: int, api: str | None, app_id: str | None) -> Select[Any]:
+    """The months that have a day of an interval."""
     since = day_number(Month.of(first_day).first_day)
     query = select(usage_months).where(
         usage_months.c.team_id == team_id, usage_months.c.first_day >= since, usage_months.c.first_day < until
     )
-    for column, wanted in zip((usage_months.c.api, usage_months.c.app_id), only, strict=True):
+    for column, wanted in ((usage_months.c.api, api), (usage_months.c.app_id, app_id)):
         if wanted is not None:
             query = query.where(column == wanted)
-    return connection.execute(query)
+    return query
 
 
 def _kept(connection: Connection, first_day: int, teams: list[str]) -> Mapping[tuple[str, str, str], list[int]]:

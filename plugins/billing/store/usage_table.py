@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from billing.core.instants import DAY_US, day_number
+from billing.core.instants import DAY_US
 from billing.core.months import Month
 from billing.store.engine import engine
 from billing.store.lake import CommittedBatches, LakeTable
@@ -45,20 +45,27 @@ _BY_API = """
     select api, count(*), sum(quantity_micro) from {usage} where batch_no = {batch_no} group by api order by api
 """
 
-# Whole days, more than any instant has before 1970, so that dividing by a day's length rounds down in SQL too.
-_SHIFT_DAYS = 10_000_000
+# Days are counted from the first one that is asked for: SQL divides towards 0, and there is nothing below it.
 _BY_DAY = f"""
     with by_day as (
-        select team_id, api, app_id,
-               (epoch_us(occurred_at) + {_SHIFT_DAYS * DAY_US}) // {DAY_US} - {_SHIFT_DAYS} as day,
+        select team_id, api, app_id, (epoch_us(occurred_at) - {{from_us}}) // {DAY_US} as place,
                sum(quantity_micro) as quantity_micro
         from {{usage}}
         where {{counts}} and batch_no > {{since}} and epoch_us(occurred_at) >= {{from_us}}
               and epoch_us(occurred_at) < {{until_us}}
         group by all
     )
-    select team_id, api, app_id, list(day) as days, list(quantity_micro::varchar) as quantities
+    select team_id, api, app_id, list(place) as places, list(quantity_micro::varchar) as quantities
     from by_day group by all order by team_id, api, app_id
+"""  # noqa: S608 - numbers, and names of the lake's own files
+
+_OF_TEAMS_BY_DAY = f"""
+    select team_id, api, (epoch_us(occurred_at) - {{from_us}}) // {DAY_US} as place,
+           sum(quantity_micro)::double as quantity
+    from {{usage}}
+    where {{counts}} and epoch_us(occurred_at) >= {{from_us}} and epoch_us(occurred_at) < {{until_us}}
+      and ($team is null or team_id = $team)
+    group by all order by team_id, api, place
 """  # noqa: S608 - numbers, and names of the lake's own files
 
 _UNLIKE = ("line", "event_id", "occurred_at", "quantity_micro", "content_hash")
@@ -145,14 +152,43 @@ class UsageTable:
             return pc.and_(_later(files, batches, since), pc.equal(files["partition.month"], str(month)))
 
         bounds = {"from_us": month.start_us("UTC"), "until_us": month.end_us("UTC"), "since": int(since)}
-        first_day = day_number(month.first_day)
         with engine() as connection:
             usage = self.lake.read_in(connection, self.lake.paths(may_hold))
             asked = connection.execute(_BY_DAY.format(usage=usage, counts=batches.sql(), **bounds))
             while rows := asked.fetchmany(_ROWS_AT_ONCE):
-                for team_id, api, app_id, days, quantities in rows:
-                    by_place = {day - first_day: int(text) for day, text in zip(days, quantities, strict=True)}
-                    yield DayUsage(team_id, api, app_id, by_place)
+                for team_id, api, app_id, places, quantities in rows:
+                    yield DayUsage(team_id, api, app_id, dict(zip(places, map(int, quantities), strict=True)))
+
+    def of_teams_by_day(
+        self, batches: CommittedBatches, first_day: int, days: int, team_id: str | None = None
+    ) -> tuple[list[tuple[str, str]], npt.NDArray[np.int64]]:
+        """(team, API) with any usage on these UTC days, in order, and what they used, in 10^-6: shape (pairs, days). Of
+        one team only where it is given.
+
+        Sums of one day beyond 2^53 lose their last digits: this is for forecasts, nothing is billed of it.
+        """
+        from_us, until_us = first_day * DAY_US, (first_day + days) * DAY_US
+
+        def may_hold(files: pa.Table) -> pa.BooleanArray:
+            first, last = (files[f"{end}.occurred_at"].cast(pa.int64()) for end in ("min", "max"))
+            mine = pc.less_equal(files["min.batch_no"], batches.through)
+            if team_id is not None:
+                mine = pc.and_(mine, pc.equal(files["partition.shard"], shard_of(team_id)))
+            # Delta's statistics cut instants off at the millisecond.
+            return pc.and_(mine, pc.and_(pc.less(first, until_us), pc.greater_equal(pc.add(last, 1_000), from_us)))
+
+        with engine() as connection:
+            usage = self.lake.read_in(connection, self.lake.paths(may_hold))
+            query = _OF_TEAMS_BY_DAY.format(usage=usage, counts=batches.sql(), from_us=from_us, until_us=until_us)
+            found = connection.sql(query, params={"team": team_id}).to_arrow_table()
+        pairs = list(zip(found["team_id"].to_pylist(), found["api"].to_pylist(), strict=True))
+        known = list(dict.fromkeys(pairs))
+        row = {pair: number for number, pair in enumerate(known)}
+        sums = np.zeros((len(known), days), dtype=np.int64)
+        rows = np.fromiter((row[pair] for pair in pairs), dtype=np.int64, count=len(pairs))
+        quantities = np.clip(found["quantity"].to_numpy(), -(2.0**62), 2.0**62).astype(np.int64)
+        sums[rows, found["place"].to_numpy()] = quantities
+        return known, sums
 
     def corrected(self, batches: CommittedBatches, event_ids: Sequence[str], months: Sequence[str]) -> pa.Table:
         """Accepted events of these ids, and all corrections of them, among usage of these months."""

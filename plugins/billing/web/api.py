@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
@@ -22,7 +22,7 @@ from billing.core.collecting import InvoiceState
 from billing.core.model import Role
 from billing.web.access import ViewerDep
 from billing.web.books import reading
-from billing.web.clock import now
+from billing.web.parameters import Id, Key, Now, Text
 from billing.web.reading import finance as months
 from billing.web.reading import invoice as invoices
 from billing.web.reading import operations as running
@@ -31,7 +31,6 @@ from billing.web.reading import teams as many_teams
 from billing.web.reading import usage as used
 
 PREFIX = "/api/v1"
-_NO_NUL = r"^[^\x00]*$"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,17 +70,6 @@ _KINDS: dict[str, Any] = {"application/pdf": {}, "application/xml": {}, "applica
 _FILES: dict[int | str, dict[str, Any]] = {200: {"description": "The file, as it was rendered once", "content": _KINDS}}
 
 api = APIRouter(prefix=PREFIX, responses=_PROBLEMS)
-
-Id = Annotated[str, Query(min_length=1, pattern=_NO_NUL)]
-Text = Annotated[str, Query(max_length=200, pattern=_NO_NUL)]
-Key = Annotated[str, Query(max_length=8_000, pattern=r"^[A-Za-z0-9_-]*$", description="next_key of the page before")]
-
-
-def _now() -> datetime:
-    return now()
-
-
-Now = Annotated[datetime, Depends(_now)]
 
 
 @api.get("/me", response_model=Me, responses=_SAME)

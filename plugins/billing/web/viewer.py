@@ -13,6 +13,9 @@ from types import MappingProxyType
 from billing.core.errors import BillingError
 from billing.core.model import Role
 
+NO_MONEY = "This is for the buyer and the admins of the team, or there is nothing of this id."
+"""What is said of balances, spend and invoices to who may not see them, whether they are there or not."""
+
 
 class NotForYou(BillingError):
     """The viewer may not see this, or it does not exist: who is no operator is told the same of both."""
@@ -62,4 +65,4 @@ class Viewer:
     def demand_money(self, team_id: str) -> None:
         """Raise ``NotForYou`` where balances, spend and invoices of the team may not be shown."""
         if not self.sees_money(team_id):
-            raise NotForYou("This is for the buyer and the admins of the team, or there is nothing of this id.")
+            raise NotForYou(NO_MONEY)

@@ -15,9 +15,10 @@ from sqlalchemy import Connection
 from billing.core.errors import UsageError
 from billing.core.formulas import harmless
 from billing.core.months import Month
+from billing.core.usage_views import MONTHS_BACK, oldest_day
 from billing.web.pages.bars import Panel, Series, panel
 from billing.web.pages.wording import units
-from billing.web.reading.usage import MONTHS_BACK, UsagePage, UsageSeries, UsageTotal, earliest_day, usage
+from billing.web.reading.usage import UsagePage, UsageSeries, UsageTotal, usage
 from billing.web.viewer import Viewer
 
 NO_APP = "no app"
@@ -33,9 +34,10 @@ class Stack(StrEnum):
 
 def interval(days: str, at: datetime) -> tuple[date, date]:
     """The days ``[first, until)`` that ``days`` names: a number of last ones, a month, or ``all`` that are kept."""
-    until = at.astimezone(UTC).date() + timedelta(days=1)
+    today = at.astimezone(UTC).date()
+    until = today + timedelta(days=1)
     if days == "all":
-        return earliest_day(at), until
+        return oldest_day(today), until
     if "-" not in days:
         return until - timedelta(days=max(int(days), 1)), until
     try:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from billing.core.collecting import InvoiceState
 from billing.core.months import Month
 from billing.web.access import ViewerDep
 from billing.web.books import reading
-from billing.web.clock import now
 from billing.web.pages import daily, rendering
 from billing.web.pages.daily import Stack
 from billing.web.pages.rendering import PageRoute, show
+from billing.web.parameters import Id, Key, Now, Text
 from billing.web.reading import finance as months
 from billing.web.reading import invoice as invoices
 from billing.web.reading import operations as running
@@ -25,16 +24,8 @@ from billing.web.reading.teams import Sort
 
 pages = APIRouter(route_class=PageRoute)
 
-_NO_NUL = r"^[^\x00]*$"
-Id = Annotated[str, Query(min_length=1, pattern=_NO_NUL)]
-Text = Annotated[str, Query(max_length=200, pattern=_NO_NUL)]
-Key = Annotated[str, Query(max_length=8_000, pattern=r"^[A-Za-z0-9_-]*$")]
-
 PANELS = 12
 """So many charts of usage are drawn at most on a page, which says how many more there are; the CSV has them all."""
-
-
-Now = Annotated[datetime, Depends(now)]
 
 
 @pages.get("/static/{name}")

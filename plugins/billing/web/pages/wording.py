@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from billing.core.forecast import HISTORY_DAYS, SHARE_PERCENT
 from billing.core.model import UNFUNDED, Kind
 from billing.core.outlook import HORIZON_DAYS, Why
+from billing.core.quantity import three_digits
 from billing.web.reading.team import BalanceRow
 
 MINUS = "−"
@@ -188,14 +189,7 @@ def _pace(balance: BalanceRow, days: int, unit: str) -> str:
     weeks = f"the pace of the last {days // 7} weeks" if days >= 14 else "the pace of the last days"
     if balance.per_day is None:
         return weeks
-    return f"{weeks} ({_three_digits(balance.per_day)} {unit} a day)"
-
-
-def _three_digits(value: Decimal) -> str:
-    """More digits than an estimate has are not shown."""
-    if value >= 100:
-        return number(value.to_integral_value())
-    return number(value.quantize(Decimal(1).scaleb(value.adjusted() - 2))) if value else "0"
+    return f"{weeks} ({number(three_digits(balance.per_day))} {unit} a day)"
 
 
 def _ends(balance: BalanceRow) -> str:

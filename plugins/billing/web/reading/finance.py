@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 
 from billing.core.collecting import InvoiceState
 from billing.core.errors import UsageError
-from billing.core.instants import day_number, from_day
+from billing.core.instants import day_number, from_day, from_us
 from billing.core.months import Month
 from billing.core.payments import EventKind
 from billing.store.invoices import from_minor
@@ -26,7 +26,6 @@ from billing.store.tables import (
 )
 from billing.web.reading import known
 from billing.web.reading.keys import after, read_key, write_key
-from billing.web.reading.known import instant_of
 from billing.web.reading.payments import InvoiceRow, invoice_rows, money_by_invoice, today
 from billing.web.viewer import Viewer
 
@@ -198,7 +197,7 @@ def _page(
     found = invoice_rows(connection, whole.order_by(invoices.c.year, invoices.c.prefix, invoices.c.sequence), at)
     last = rows[limit - 1] if len(rows) > limit else None
     next_key = "" if last is None else write_key(order, (last.year, last.prefix, last.sequence))
-    return tuple(found) if shown else (), next_key
+    return tuple(found), next_key
 
 
 def _currencies(connection: Connection, month: Month, at: datetime, zone: str) -> tuple[CurrencySums, ...]:
@@ -307,7 +306,7 @@ def _locks(connection: Connection, month: Month) -> tuple[LockRow, ...]:
     for row in rows:
         touches = row.through_day >= first
         if touches or reached:
-            found.append(LockRow(through_day=from_day(row.through_day), at=instant_of(row.at_us), reason=row.reason))
+            found.append(LockRow(through_day=from_day(row.through_day), at=from_us(row.at_us), reason=row.reason))
         reached = touches
     return tuple(found)
 
@@ -320,7 +319,7 @@ def parked_teams(connection: Connection, limit: int) -> tuple[ParkedTeam, ...]:
         ParkedTeam(
             team_id=row.team_id,
             team_name=team_names.get(row.team_id, ""),
-            cycle_start=instant_of(row.cycle_start_us),
+            cycle_start=from_us(row.cycle_start_us),
             reason=row.reason,
             detail=row.detail,
             close_no=row.close_no,

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Row, select
 
 from billing.core.cycles import CycleSpan
 from billing.core.errors import NotFound
-from billing.core.instants import from_day
-from billing.core.issuing import ApiFacts
-from billing.core.model import UNFUNDED, ApiBilling, Kind
+from billing.core.instants import from_day, from_us
+from billing.core.issuing import ApiFacts, api_facts
+from billing.core.model import SOURCES, ApiBilling, Kind
 from billing.core.payments import ChargeState, EventKind
 from billing.core.quantity import decimal_of_micro
 from billing.store import credit_notes as notes
@@ -39,14 +39,13 @@ from billing.store.tables import (
 )
 from billing.store.trace import TracedEvents, trace_line
 from billing.web.reading import known
-from billing.web.reading.known import instant, instant_of
+from billing.web.reading.known import instant
 from billing.web.reading.payments import InvoiceRow, invoice_rows
 from billing.web.reading.team import TeamCustomer, UnitsBySource
-from billing.web.viewer import NotForYou, Viewer
+from billing.web.viewer import NO_MONEY, NotForYou, Viewer
 
 EVENTS = 1_000
 _MEDIA_TYPES: Mapping[str, str] = {"pdf": "application/pdf", "xml": "application/xml", "html": "text/html"}
-_SOURCES = (Kind.FREE.value, Kind.TOKEN_FLEX.value, Kind.FLEX.value, Kind.PAYG.value, UNFUNDED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,9 +267,9 @@ def invoice(connection: Connection, viewer: Viewer, number: str, *, at: datetime
         head=row,
         team_name=_name_at(connection, head),
         customer=_customer_at(connection, head),
-        issued_at=instant_of(head.issued_at_us),
-        cycle_start=instant_of(span.start_us),
-        cycle_end=instant_of(span.end_us),
+        issued_at=from_us(head.issued_at_us),
+        cycle_start=from_us(span.start_us),
+        cycle_end=from_us(span.end_us),
         time_zone=span.time_zone,
         tax_category=head.tax_category,
         tax_percent=decimal_of_micro(head.tax_percent_micro),
@@ -311,7 +310,7 @@ def events_of_line(
         events=tuple(
             EventRow(
                 event_id=event.event_id,
-                occurred_at=instant_of(event.occurred_at_us),
+                occurred_at=from_us(event.occurred_at_us),
                 app_id=event.app_id,
                 quantity=decimal_of_micro(event.quantity_micro),
                 corrects=event.corrects,
@@ -352,7 +351,7 @@ def demand_invoice(connection: Connection, viewer: Viewer, number: str) -> Row[A
         return head
     if viewer.is_operator:
         raise NotFound("No invoice of this number was ever issued.")
-    raise NotForYou("This is for the buyer and the admins of the team, or there is nothing of this id.")
+    raise NotForYou(NO_MONEY)
 
 
 def _cycle_of(head: Row[Any]) -> Any:
@@ -368,16 +367,10 @@ def _facts(connection: Connection, head: Row[Any], load_no: int) -> dict[str, Ap
             select(table.c.api).where(table.c.team_id == head.team_id, table.c.cycle_start_us == head.cycle_start_us)
         ).scalars()
     }
-    sizes: dict[str, list[tuple[int, int]]] = {}
-    rates = known.by_key(connection, "unit_rates", "api", mine, load_no)
-    for row in sorted(rates, key=lambda row: row.valid_from):
-        sizes.setdefault(row.api, []).append((row.valid_from, row.unit_size))
-    return {
-        row.api: ApiFacts(
-            name=row.name, usage_unit=row.usage_unit, billing=ApiBilling(row.billing), sizes=sizes.get(row.api, ())
-        )
-        for row in known.by_key(connection, "apis", "api", mine, load_no)
-    }
+    return api_facts(
+        known.by_key(connection, "apis", "api", mine, load_no),
+        known.by_key(connection, "unit_rates", "api", mine, load_no),
+    )
 
 
 def _lines(connection: Connection, head: Row[Any], span: CycleSpan, facts: Mapping[str, ApiFacts]) -> tuple[Line, ...]:
@@ -409,7 +402,7 @@ def _units(
 
 
 def _units_line(row: Row[Any], drawn: Sequence[Row[Any]], head: Row[Any], span: CycleSpan, api: ApiFacts) -> UnitsLine:
-    by_source = {source: sum(d.charged_units for d in drawn if d.source == source) for source in _SOURCES}
+    by_source = {source: sum(d.charged_units for d in drawn if d.source == source) for source in SOURCES}
     mine = [d for d in drawn if d.source == Kind.PAYG.value and d.subscription_id == head.subscription_id]
     return UnitsLine(
         api=row.api,
@@ -474,8 +467,8 @@ def _payments(connection: Connection, viewer: Viewer, head: Row[Any]) -> tuple[P
             amount=from_minor(row.amount_minor, head.currency),
             gateway=row.gateway,
             reference=row.reference,
-            at=instant_of(row.at_us),
-            recorded_at=instant_of(row.recorded_at_us),
+            at=from_us(row.at_us),
+            recorded_at=from_us(row.recorded_at_us),
             detail=row.detail if viewer.is_operator else "",
         )
         for row in connection.execute(mine.order_by(payment_events.c.at_us, payment_events.c.event_no))
@@ -493,7 +486,7 @@ def _charge(connection: Connection, viewer: Viewer, head: Row[Any]) -> ChargeRow
         state=ChargeState(row.state),
         amount=from_minor(row.amount_minor, row.currency),
         attempts=row.attempts,
-        opened_at=instant_of(row.opened_at_us),
+        opened_at=from_us(row.opened_at_us),
         attempted_at=instant(row.attempted_at_us),
         next_attempt=instant(row.next_attempt_us),
         problem=row.problem if viewer.is_operator else "",
@@ -507,7 +500,7 @@ def _mails(connection: Connection, number: str) -> tuple[MailRow, ...]:
         MailRow(
             kind=row.kind,
             state=row.state,
-            due_at=instant_of(row.due_us),
+            due_at=from_us(row.due_us),
             ended_at=instant(row.ended_at_us),
             recipient=row.recipient,
         )
@@ -547,7 +540,7 @@ def _origin(connection: Connection, head: Row[Any]) -> Origin:
     row = connection.execute(select(closes).where(closes.c.close_no == head.close_no)).one()
     return Origin(
         close_no=row.close_no,
-        as_of=instant_of(row.as_of_us),
+        as_of=from_us(row.as_of_us),
         pinned_batch=row.pinned_batch,
         pinned_load=head.pinned_load,
         tzdata=row.tzdata,

@@ -99,11 +99,6 @@ def instant(us: int | None) -> datetime | None:
     return None if us is None or us >= FOREVER_US else from_us(us)
 
 
-def instant_of(us: int) -> datetime:
-    """Microseconds that are an instant."""
-    return from_us(us)
-
-
 def quantity(micro: int | None) -> Decimal | None:
     """10^-6 to an exact decimal; None stays None."""
     return None if micro is None else decimal_of_micro(micro)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Row, func, select
 
+from billing.core.instants import from_us
 from billing.store import ledger, validations
 from billing.store.batches import Completeness
 from billing.store.reference_history import last_load
@@ -33,7 +34,7 @@ from billing.web.reading import known
 from billing.web.reading.finance import ParkedTeam, parked_teams
 from billing.web.reading.freshness import Freshness, of_standing, settled
 from billing.web.reading.keys import read_key, write_key
-from billing.web.reading.known import instant, instant_of
+from billing.web.reading.known import instant
 from billing.web.viewer import Viewer
 
 BATCHES = 50
@@ -171,8 +172,8 @@ def operations(connection: Connection, viewer: Viewer, *, key: str = "", limit: 
         runs=_runs(connection),
         close=_close(connection),
         reference_load=last_load(connection),
-        reference_loaded_at=None if load is None else instant_of(load.loaded_at_us),
-        open_rated_through=None if rated is None else instant_of(rated.until_us),
+        reference_loaded_at=None if load is None else from_us(load.loaded_at_us),
+        open_rated_through=None if rated is None else from_us(rated.until_us),
         usage_through_batch=connection.execute(select(usage_views.c.through_batch)).scalar(),
         charges=_counts(connection, charges.c.state),
         mailings=_counts(connection, mailings.c.state),
@@ -197,8 +198,8 @@ def _batch(row: Row[Any]) -> BatchRow:
         kind=row.kind,
         source=row.source,
         window_start=instant(row.window_start_us),
-        window_end=instant_of(row.window_end_us),
-        opened_at=instant_of(row.opened_at_us),
+        window_end=from_us(row.window_end_us),
+        opened_at=from_us(row.opened_at_us),
         committed_at=instant(row.committed_at_us),
         records=row.records,
         accepted=row.accepted,
@@ -225,11 +226,9 @@ def _source(connection: Connection, name: str, row: Row[Any] | None, found: Comp
         location=row.location if row else "",
         retired_at=instant(row.retired_at_us) if row else None,
         complete_through=instant(through_us),
-        missing=tuple(
-            MissingWindow(start=instant_of(gap.start_us), end=instant_of(gap.end_us)) for gap in gaps[:_MISSING]
-        ),
+        missing=tuple(MissingWindow(start=from_us(gap.start_us), end=from_us(gap.end_us)) for gap in gaps[:_MISSING]),
         missing_windows=len(gaps),
-        stopped_at=None if stop is None else instant_of(stop.at_us),
+        stopped_at=None if stop is None else from_us(stop.at_us),
         stopped_kind="" if stop is None else stop.kind,
         stopped_why="" if stop is None else stop.message,
     )
@@ -271,7 +270,7 @@ def _run(run: str, at_us: int, did: Iterable[str], checks: Iterable[str]) -> Run
         dag_id=dag_id if is_dag else "",
         run_id=run_id if is_dag else "",
         href=f"dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}" if is_dag else "",
-        at=instant_of(at_us),
+        at=from_us(at_us),
         did=tuple(sorted(did)),
         checks=tuple(sorted(set(checks))),
     )
@@ -285,7 +284,7 @@ def _close(connection: Connection) -> CloseRow | None:
     return CloseRow(
         close_no=last.close_no,
         state=last.state,
-        as_of=instant_of(last.as_of_us),
+        as_of=from_us(last.as_of_us),
         pinned_batch=last.pinned_batch,
         pinned_load=last.pinned_load,
         shards=last.shards,

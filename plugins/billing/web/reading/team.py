@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row, func, select
 
 from billing.core.cycles import CycleSpan
 from billing.core.errors import NotFound
-from billing.core.instants import DAY_US, from_day, to_us
-from billing.core.model import UNFUNDED, Kind
+from billing.core.instants import DAY_US, from_day, from_us, to_us
+from billing.core.model import SOURCES, UNFUNDED, Kind
 from billing.core.quantity import decimal_of_micro, divide_half_up
 from billing.core.standing import BalanceState
 from billing.store.database import in_parts
@@ -31,7 +31,7 @@ from billing.store.tables import (
 )
 from billing.web.reading import known
 from billing.web.reading.freshness import Freshness, of_standings
-from billing.web.reading.known import instant, instant_of, money, quantity
+from billing.web.reading.known import instant, money, quantity
 from billing.web.reading.payments import InvoiceRow, invoice_rows
 from billing.web.viewer import Viewer
 
@@ -315,7 +315,7 @@ def _subscriptions(connection: Connection, team_id: str, at_us: int) -> tuple[Su
         SubscriptionRow(
             subscription_id=row.subscription_id,
             kind=Kind(row.kind),
-            purchased_at=instant_of(row.purchased_at),
+            purchased_at=from_us(row.purchased_at),
             ends_at=instant(row.ends_at),
             time_zone=row.time_zone,
             currency=row.currency,
@@ -445,8 +445,7 @@ def _api_card(row: Row[Any], api: known.Api, currency: str) -> ApiCard:
 
 def _units(rows: Sequence[Row[Any]]) -> tuple[UnitsBySource, ...]:
     """Units by source in the order in which sources pay, without those that gave none."""
-    sources = (Kind.FREE, Kind.TOKEN_FLEX, Kind.FLEX, Kind.PAYG, UNFUNDED)
-    sums = {source: sum(row._mapping[f"{source}_units"] for row in rows) for source in map(str, sources)}
+    sums = {source: sum(row._mapping[f"{source}_units"] for row in rows) for source in SOURCES}
     return tuple(UnitsBySource(source=source, units=units) for source, units in sums.items() if units)
 
 
@@ -465,7 +464,7 @@ def alert_row(row: Row[Any]) -> AlertRow:
         alert_key=row.alert_key,
         kind=row.kind,
         subject_id=row.subject_id,
-        raised_at=instant_of(row.raised_at_us),
+        raised_at=from_us(row.raised_at_us),
         ended_at=instant(row.ended_at_us),
         detail=json.loads(row.detail),
     )
@@ -494,7 +493,7 @@ def _parked(connection: Connection, team_id: str) -> ParkedCycle | None:
     row = connection.execute(select(parked).where(parked.c.team_id == team_id)).first()
     if row is None:
         return None
-    at = instant_of(row.cycle_start_us)
+    at = from_us(row.cycle_start_us)
     return ParkedCycle(cycle_start=at, reason=row.reason, detail=row.detail, close_no=row.close_no)
 
 
@@ -510,8 +509,7 @@ def _hub(connection: Connection, team_id: str, at_us: int) -> Hub | None:
         hub_id=hubs[0],
         name=known.names(connection, "hubs", hubs).get(hubs[0], ""),
         apps=tuple(
-            AppRow(app_id=row.app_id, name=app_names.get(row.app_id, ""), since=instant_of(row.valid_from))
-            for row in rows
+            AppRow(app_id=row.app_id, name=app_names.get(row.app_id, ""), since=from_us(row.valid_from)) for row in rows
         ),
     )
 

@@ -14,8 +14,9 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, FromClause, Row, S
 from sqlalchemy import select as sql_select
 
 from billing.store.folding import folded
+from billing.store.standings import read_refresh
 from billing.store.tables import CodePointText, alerts, parked, reference_history, standings
-from billing.web.reading.freshness import Freshness, of_standings
+from billing.web.reading.freshness import Freshness, of_standing, of_standings
 from billing.web.reading.keys import LAST, after, read_key, write_key
 from billing.web.reading.known import instant, is_known, money, quantity
 from billing.web.viewer import Viewer
@@ -228,7 +229,14 @@ def _row(row: Row[Any], told: int, viewer: Viewer) -> TeamRow:
 
 
 def _freshness(connection: Connection) -> Freshness:
-    """Figures of a list are as old as the oldest of them, or as the last refresh of all."""
+    """Figures of a list are as old as the oldest of them, or as the last refresh of all. One that is no newer than that
+    is soon found, and spares looking at all.
+    """
+    last = read_refresh(connection)
+    if last is not None:
+        older = (standings.c.as_of_us <= last.as_of_us) & (standings.c.through_batch <= last.through_batch)
+        if connection.execute(sql_select(standings.c.team_id).where(older).limit(1)).first() is not None:
+            return of_standing(connection, last.as_of_us, last.through_batch)
     columns = (func.min(standings.c.as_of_us), func.min(standings.c.through_batch))
     as_of_us, through_batch = connection.execute(sql_select(*columns)).one()
     return of_standings(connection, as_of_us, through_batch)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from operator import add
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, select
 
-from billing.core.cycles import anniversary
 from billing.core.errors import UsageError
-from billing.core.instants import day_number, to_us
+from billing.core.instants import to_us
 from billing.core.quantity import decimal_of_micro
-from billing.store.tables import reference_history, usage_months
+from billing.core.usage_views import oldest_day
+from billing.store.tables import reference_history
+from billing.store.usage_months import by_api_and_app
 from billing.web.reading import known
 from billing.web.reading.freshness import Freshness, of_usage
 from billing.web.reading.team import head_of
 from billing.web.viewer import Viewer
 
-MONTHS_BACK = 24
 SHOWN = timedelta(days=30)
 SERIES = 500
 """So many rows of days at most, the ones that used most of their API first; of all others only the totals are told."""
@@ -94,18 +93,20 @@ def usage(
     no interval.
     """
     viewer.demand_team(team_id)
-    head, earliest = head_of(connection, team_id), earliest_day(at)
+    head, earliest = head_of(connection, team_id), oldest_day(at.astimezone(UTC).date())
     first, until = _interval(first_day, until_day, at, earliest)
     apps = None if viewer.sees_money(team_id) else _hub_apps(connection, team_id, to_us(at))
     sums: dict[tuple[str, str | None], list[int]] = {}
-    for row in connection.execute(_rows(team_id, first, until, api)):
-        if apps is None or row.app_id in apps:
-            series = sums.setdefault((row.api, row.app_id if by_app else None), [0] * (until - first).days)
-            for place, micro in _cells(row, first, len(series)):
-                series[place] += micro
+    found = by_api_and_app(connection, team_id, first, until - timedelta(days=1), api or None)
+    for (one, app_id), days in found.items():
+        if apps is None or app_id in apps:
+            key = (one, app_id if by_app else None)
+            sums[key] = list(map(add, sums[key], days)) if key in sums else days
     named = _Names.read(connection, list(sums))
-    ordered = sorted(sums, key=lambda key: (key[0], -sum(sums[key]), key[1] or ""))
-    shown = sorted(sorted(sums, key=lambda key: (-sum(sums[key]), key[0], key[1] or ""))[:SERIES], key=ordered.index)
+    total = {key: sum(days) for key, days in sums.items()}
+    ordered = sorted(sums, key=lambda key: (key[0], -total[key], key[1] or ""))
+    largest = set(sorted(sums, key=lambda key: (-total[key], key[0], key[1] or ""))[:SERIES])
+    shown = [key for key in ordered if key in largest]
     return UsagePage(
         team_id=team_id,
         team_name=head.name,
@@ -122,11 +123,6 @@ def usage(
     )
 
 
-def earliest_day(at: datetime) -> date:
-    """The first UTC day that is shown at an instant (rule 8.2)."""
-    return anniversary(at.astimezone(UTC).date(), -MONTHS_BACK)
-
-
 def _interval(first: date | None, until: date | None, at: datetime, earliest: date) -> tuple[date, date]:
     tomorrow = at.astimezone(UTC).date() + timedelta(days=1)
     until = max(min(until or tomorrow, tomorrow), earliest)
@@ -136,22 +132,6 @@ def _interval(first: date | None, until: date | None, at: datetime, earliest: da
             f"There are no days to show from {first} until before {until}; usage is shown from {earliest} on."
         )
     return first, until
-
-
-def _rows(team_id: str, first: date, until: date, api: str) -> Select[Any]:
-    """The months of usage that have a day of an interval."""
-    months = usage_months.c
-    within = (months.first_day >= day_number(first.replace(day=1))) & (months.first_day < day_number(until))
-    query = select(usage_months).where(months.team_id == team_id, within)
-    return query.where(months.api == api) if api else query
-
-
-def _cells(row: Row[Any], first: date, days: int) -> Iterator[tuple[int, int]]:
-    """Place in the interval and quantity of each of a month's days that lies in it."""
-    offset = row.first_day - day_number(first)
-    for number, micro in enumerate(json.loads(row.quantities)):
-        if 0 <= offset + number < days:
-            yield offset + number, micro
 
 
 def _hub_apps(connection: Connection, team_id: str, at_us: int) -> frozenset[str]:

@@ -61,7 +61,6 @@ def upgrade() -> None:
     sa.Column('load_no', sa.BigInteger(), nullable=False),
     sa.Column('rating_no', sa.BigInteger(), nullable=False),
     sa.Column('paces_day', sa.BigInteger(), nullable=False),
-    sa.Column('alerts_since_us', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('refresh_no', name=op.f('pk_standing_refreshes'))
     )
     op.create_table('paces',
