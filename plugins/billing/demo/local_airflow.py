@@ -272,7 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="port of the page (8080, or a free one where that is taken)")
     options = parser.parse_args(arguments)
     port = options.port or (8080 if _port_is_free(8080) else None)
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    # A shell starts what it puts into the background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _as_interrupt)
     try:
         print("Airflow is starting; this takes about half a minute ...", flush=True)
         users = {"admin": "admin", "viewer": "viewer"}
