@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import fcntl
 import json
 import os
 import secrets
@@ -28,7 +29,7 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import BinaryIO, Self
 from urllib.parse import quote
 
 import psutil
@@ -48,7 +49,7 @@ _DATABASE_WAIT_S = 60
 class LocalAirflow(AirflowClient):
     """A context manager: Airflow runs inside the ``with``, and nothing of it afterwards.
 
-    home: keeps Airflow's database, logs and log-ins; may be used again.
+    home: keeps Airflow's database, logs and log-ins; may be used again, by one Airflow at a time: the second raises.
     dag_ids: entering waits until these are parsed; meanwhile, an import error of any DAG file raises, with its text.
     environment: goes to every part and task, last: it may also set ``AIRFLOW__...``. Other ``AIRFLOW...`` variables
         and the proxies of this process are not passed on.
@@ -84,6 +85,7 @@ class LocalAirflow(AirflowClient):
         self._start_timeout_s = start_timeout_s
         self.process_id: int | None = None  # of the leader of the session all others are in; kept
         self._process: subprocess.Popen[bytes] | None = None
+        self._in_use: BinaryIO | None = None
         self._ports = _free_ports(3)
         self._ports[0] = port or self._ports[0]
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -92,6 +94,7 @@ class LocalAirflow(AirflowClient):
 
     def __enter__(self) -> Self:
         try:
+            self._take_home()
             self._start()
             self._wait_until_ready()
         except BaseException:
@@ -106,19 +109,10 @@ class LocalAirflow(AirflowClient):
         """End every process. Harmless where nothing runs."""
         self.close()
         process, self._process = self._process, None
-        if process is None:
-            return
-        tree = _descendants(process.pid)
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for child in tree:  # left only where their parent could not end them itself
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        psutil.wait_procs(tree, timeout=5)
+        if process is not None:
+            _end(process)
+        if self._in_use is not None:
+            self._in_use.close()
 
     def check_running(self) -> None:
         """Raise, with the end of the log, if Airflow has ended by itself."""
@@ -135,6 +129,17 @@ class LocalAirflow(AirflowClient):
     def _passwords_file(self) -> Path:
         return self.home / "passwords.json"
 
+    def _take_home(self) -> None:
+        """Two Airflows over one database would run each other's tasks, at addresses of the other."""
+        self._in_use = (self.home / "in-use").open("wb")
+        try:
+            fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AirflowError(
+                f"An Airflow with the files in {self.home} runs already. "
+                "Stop it first: Ctrl-C where `make ui` or `make demo` was started."
+            ) from None
+
     def _start(self) -> None:
         self._started_at = datetime.now(UTC)
         with self._log.open("wb") as log:
@@ -145,6 +150,7 @@ class LocalAirflow(AirflowClient):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=(self._in_use.fileno(),) if self._in_use else (),  # in use until the last of them has ended
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
             )
         self.process_id = self._process.pid
@@ -258,6 +264,20 @@ def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    tree = _descendants(process.pid)
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in tree:  # left only where their parent could not end them itself
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(tree, timeout=5)
+
+
 def _descendants(pid: int) -> list[psutil.Process]:
     found: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
@@ -268,9 +288,13 @@ def _descendants(pid: int) -> list[psutil.Process]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make ui", description="Airflow with the billing DAGs, on this machine.")
-    parser.add_argument("--home", type=Path, default=CHECKOUT / ".airflow", help="Airflow's folder (%(default)s)")
+    parser.add_argument("--folder", type=Path, default=CHECKOUT / ".demo", help="`make demo`'s folder (%(default)s)")
+    parser.add_argument("--home", type=Path, help="Airflow's folder (the demo's where it is shown, else .airflow)")
     parser.add_argument("--port", type=int, help="port of the page (8080, or a free one where that is taken)")
     options = parser.parse_args(arguments)
+    demo = _demo_shown(options.folder)
+    # The demo's runs, to which the pages lead, are in the demo's Airflow.
+    home = options.home or (demo / "airflow" if demo else CHECKOUT / ".airflow")
     port = options.port or (8080 if _port_is_free(8080) else None)
     # A shell starts what it puts into the background with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -278,8 +302,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print("Airflow is starting; this takes about half a minute ...", flush=True)
         users = {"admin": "admin", "viewer": "viewer"}
-        with LocalAirflow(options.home, port=port, users=users, environment=_billing_folders()) as airflow:
-            _say_where(airflow)
+        environment = _billing_folders(demo)
+        with LocalAirflow(home, port=port, users=users, environment=environment, triggerer=True) as airflow:
+            _say_where(airflow, Path(environment["BILLING_HOME"]))
+            if demo:
+                print("  The demo's months are over: a DAG runs where you trigger it, not by its schedule.")
+            print("  Ctrl-C stops it.", flush=True)
+            _say_what_is_broken(airflow)
             while True:
                 airflow.check_running()
                 time.sleep(1)
@@ -291,10 +320,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _billing_folders() -> dict[str, str]:
-    """Where the DAGs find their work: as this process is told, else the demo's folders where it was run."""
-    demo = CHECKOUT / ".demo"
-    if "BILLING_HOME" in os.environ or not (demo / "home").is_dir():
+def _demo_shown(folder: Path) -> Path | None:
+    """The demo's folder where it was run, unless this process is told of other books."""
+    return folder.absolute() if "BILLING_HOME" not in os.environ and (folder / "home").is_dir() else None
+
+
+def _billing_folders(demo: Path | None) -> dict[str, str]:
+    """Where the DAGs find their work: in the demo's folder, else as this process is told."""
+    if demo is None:
         home = Path(os.environ.get("BILLING_HOME") or CHECKOUT / "billing-home").absolute()
         return {"BILLING_HOME": str(home)}
     return {
@@ -302,22 +335,26 @@ def _billing_folders() -> dict[str, str]:
         "BILLING_DROP_FOLDER": str(demo / "drop"),
         "BILLING_REFERENCE_FOLDER": str(demo / "data" / "reference"),
         "BILLING_PAGES_AT": format_instant(CLOSES[-1]),  # its months are long over
+        # The demo turned its DAGs on. By their schedules they would close every month since.
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     }
 
 
-def _say_where(airflow: LocalAirflow) -> None:
+def _say_where(airflow: LocalAirflow, home: Path) -> None:
     print(f"\n  {airflow.url}{TEAMS_PAGE}    balances, usage, invoices (menu: Plugins, Billing)")
     print(f"  {airflow.url}    Airflow itself\n")
     for name, password in airflow.passwords.items():
         print(f"  log in as {name} with {password}  (role {airflow.users[name]})")
-    home = Path(_billing_folders()["BILLING_HOME"])
     print(f"\n  billing home: {home}")
     if not home.is_dir():
         print(
             "  It is not there yet. `make demo` makes one with two months of invented usage, then `make ui` shows it;"
         )
         print("  `billing --home HOME init` makes an empty one, for BILLING_HOME.")
-    print(f"  logs: {airflow.logs}\n  Ctrl-C stops it.", flush=True)
+    print(f"  logs: {airflow.logs}")
+
+
+def _say_what_is_broken(airflow: LocalAirflow) -> None:
     for file, trace in airflow.import_errors().items():
         print(f"\n{file} cannot be imported:\n{trace}", file=sys.stderr)
 
