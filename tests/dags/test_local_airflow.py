@@ -138,6 +138,11 @@ def test_make_ui_shows_the_demo_with_the_runs_it_made(demo: Path) -> None:
         assert f"logs: {demo / 'airflow' / 'logs'}\n" in said
         assert "a DAG runs where you trigger it, not by its schedule" in said
         assert address_of(said).get("/api/v2/monitor/health").json()["triggerer"]["status"] == "healthy"
+        ada, ben = (member(said, name) for name in ("ada", "ben"))
+        assert ada.get("/billing/teams").status_code == 200
+        assert [(team["team_id"], team["name"]) for team in teams(ada)] == [("berlin", "Berlin statics")]
+        assert [(team["team_id"], team["name"]) for team in teams(ben)] == [("losangeles", "Los Angeles render farm")]
+        assert ada.get("/api/v2/dags").status_code == 403
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +179,19 @@ def address_of(said: str) -> httpx.Client:
     found = re.search(r"http://127\.0\.0\.1:\d+", said)
     assert found
     return httpx.Client(base_url=found[0], trust_env=False, timeout=60)
+
+
+def member(said: str, name: str) -> httpx.Client:
+    """A client of a member who logged in with what was said at the address of members."""
+    found = re.search(rf"log in at (\S+)next=/billing/teams as {name} with (\S+)  \(", said)
+    assert found
+    client = address_of(said)
+    answer = client.post("/auth/token", json={"username": name, "password": found[2]})
+    client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+    return client
+
+
+def teams(client: httpx.Client) -> list[dict[str, str]]:
+    """The teams that somebody sees."""
+    found: list[dict[str, str]] = client.get("/billing/api/v1/teams").json()["teams"]
+    return found

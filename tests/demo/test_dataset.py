@@ -16,6 +16,7 @@ import pytest
 
 from billing.core.model import UNFUNDED, Kind
 from billing.demo.dataset import Dataset, write_dataset
+from billing.demo.reference import MEMBERS
 from billing.intake.judging import Reason
 from billing.steps.close import CloseSummary, close
 from billing.steps.export import export
@@ -24,7 +25,7 @@ from billing.steps.simulate import simulate
 from billing.store.home import Home
 
 Rows = list[dict[str, str]]
-PINNED = "67b5ed66975c56c29c53b28da70cd50c283ea495addfa6c4b54d179314cc91ec"
+PINNED = "4d695802e0a99ef877553831a105048334742e7f330c38b41d15d591bca210d0"
 """What the names and bytes of all files but Parquet come to."""
 
 
@@ -134,6 +135,12 @@ def test_every_team_has_a_story(outcome: Outcome) -> None:
     teams = {row["team_id"] for row in read(outcome.dataset.reference)["teams"]}
     assert set(outcome.dataset.stories) == teams
     assert len(teams) >= 12
+
+
+def test_every_member_is_told_of(outcome: Outcome) -> None:
+    members = {row["user"]: (row["team_id"], row["role"]) for row in read(outcome.dataset.reference)["team_members"]}
+    assert members == {"ada": ("berlin", "buyer"), "ben": ("losangeles", "developer")}
+    assert set(MEMBERS) == set(members)
 
 
 def test_every_source_pays_or_fails_to(outcome: Outcome) -> None:

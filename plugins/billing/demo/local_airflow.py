@@ -37,8 +37,11 @@ import psutil
 from billing.core.instants import format_instant
 from billing.demo.airflow_client import AirflowClient, AirflowError
 from billing.demo.dataset import CLOSES
+from billing.demo.reference import MEMBERS
 
 TEAMS_PAGE = "/plugin/billing-teams"
+MEMBERS_LOG_IN = "/api/v2/auth/login?next=/billing/teams"
+"""Log in, then the same outside of Airflow's frame, which Airflow shows to nobody without a permission of its own."""
 CHECKOUT = Path(__file__).resolve().parents[3]
 _LOOPBACK = "127.0.0.1"
 _LOG_TAIL_LINES = 25
@@ -53,7 +56,8 @@ class LocalAirflow(AirflowClient):
     dag_ids: entering waits until these are parsed; meanwhile, an import error of any DAG file raises, with its text.
     environment: goes to every part and task, last: it may also set ``AIRFLOW__...``. Other ``AIRFLOW...`` variables
         and the proxies of this process are not passed on.
-    users: name -> role (admin, op, user, viewer). Passwords are made up and kept in ``home/passwords.json``.
+    users: name -> role (admin, op, user, viewer; blank: nothing in Airflow). Passwords are made up and kept in
+        ``home/passwords.json``.
     parallelism: how many tasks run at the same time.
     triggerer: needed for deferrable tasks only.
     port: of the page and the API; any free one if not given.
@@ -301,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _as_interrupt)
     try:
         print("Airflow is starting; this takes about half a minute ...", flush=True)
-        users = {"admin": "admin", "viewer": "viewer"}
+        users = {"admin": "admin", "viewer": "viewer", **dict.fromkeys(MEMBERS if demo else (), "")}
         environment = _billing_folders(demo)
         with LocalAirflow(home, port=port, users=users, environment=environment, triggerer=True) as airflow:
             _say_where(airflow, Path(environment["BILLING_HOME"]))
@@ -344,7 +348,10 @@ def _say_where(airflow: LocalAirflow, home: Path) -> None:
     print(f"\n  {airflow.url}{TEAMS_PAGE}    balances, usage, invoices (menu: Plugins, Billing)")
     print(f"  {airflow.url}    Airflow itself\n")
     for name, password in airflow.passwords.items():
-        print(f"  log in as {name} with {password}  (role {airflow.users[name]})")
+        if role := airflow.users[name]:
+            print(f"  log in as {name} with {password}  (role {role})")
+        else:
+            print(f"  log in at {airflow.url}{MEMBERS_LOG_IN} as {name} with {password}  ({MEMBERS[name]})")
     print(f"\n  billing home: {home}")
     if not home.is_dir():
         print(
