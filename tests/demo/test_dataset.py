@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from billing.core.model import UNFUNDED, Kind
+from billing.demo.books import reference_folder, tell_how_teams_stand
 from billing.demo.dataset import Dataset, write_dataset
 from billing.demo.reference import MEMBERS
 from billing.intake.judging import Reason
 from billing.steps.close import CloseSummary, close
 from billing.steps.export import export
+from billing.steps.homes import home_at
 from billing.steps.reference import load_reference
 from billing.steps.simulate import simulate
 from billing.store.home import Home
@@ -31,12 +34,16 @@ PINNED = "4d695802e0a99ef877553831a105048334742e7f330c38b41d15d591bca210d0"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The data set, the outputs of its scenario, and what came of mending the parked team."""
+    """The data set, the outputs of its scenario, and what came of mending the parked team.
+
+    ``shown``: as of when the books are shown, and the reference data they go on with, before and after the mending.
+    """
 
     dataset: Dataset
     tables: Mapping[str, Rows]
     mended: CloseSummary
     mended_tables: Mapping[str, Rows]
+    shown: Mapping[str, tuple[datetime, Path]]
 
     def team(self, table: str, team_id: str, **cells: str) -> Rows:
         """A team's rows of a table that have these cells."""
@@ -51,10 +58,18 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     home = Home.at(folder / "home")
     assert simulate(home, dataset.folder, folder / "out", templates=None), "one team ends parked"
     tables = read(folder / "out")
+    shown = {"before": (tell_how_teams_stand(folder), reference_folder(folder))}
     load_reference(home, dataset.mended_reference)
     mended = close(home, dataset.mended_close, assume_complete=True)
     export(home, folder / "mended")
-    yield Outcome(dataset=dataset, tables=tables, mended=mended, mended_tables=read(folder / "mended"))
+    shown["after"] = (tell_how_teams_stand(folder), reference_folder(folder))
+    yield Outcome(
+        dataset=dataset,
+        tables=tables,
+        mended=mended,
+        mended_tables=read(folder / "mended"),
+        shown=MappingProxyType(shown),
+    )
     home.close()
 
 
@@ -266,3 +281,20 @@ def test_one_team_ends_parked_and_a_row_mends_it(outcome: Outcome) -> None:
     (number,) = outcome.mended.invoices
     (invoice,) = (row for row in outcome.mended_tables["invoices"] if row["number"] == number)
     assert (invoice["team_id"], invoice["tax_category"], invoice["tax_percent"]) == ("lodz", "S", "23")
+
+
+def test_books_are_shown_as_of_the_last_close_and_stay_mended(outcome: Outcome) -> None:
+    """An invoice of 3 April is not shown as of the 2nd; what is loaded next takes no tax rate back (rule 3.6)."""
+    assert outcome.shown == {
+        "before": (datetime(2024, 4, 2, 2, tzinfo=UTC), outcome.dataset.folder / "reference"),
+        "after": (datetime(2024, 4, 3, 2, tzinfo=UTC), outcome.dataset.folder / "reference-mended"),
+    }
+
+
+def test_books_before_anything_was_loaded(tmp_path: Path) -> None:
+    """The demo was stopped early."""
+    home = home_at(tmp_path / "home")
+    home.create()
+    home.close()
+    assert tell_how_teams_stand(tmp_path) == datetime(2024, 4, 2, 2, tzinfo=UTC)
+    assert reference_folder(tmp_path) == tmp_path / "data" / "reference"

@@ -15,19 +15,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from billing.core.alert_rules import AlertRules
 from billing.core.errors import BillingError
 from billing.core.instants import format_instant
 from billing.demo.airflow_client import AirflowError
+from billing.demo.books import tell_how_teams_stand
 from billing.demo.dataset import Dataset, write_dataset
 from billing.demo.local_airflow import LocalAirflow
 from billing.demo.overview import show_overview
 from billing.steps.export import export
 from billing.steps.homes import configure, home_at
-from billing.steps.open_ratings import refresh_open
-from billing.steps.standings import refresh_standings
 from billing.steps.status import status
-from billing.steps.usage_views import refresh_views
 
 DAGS = ("reference_sync", "usage_ingest", "cycle_close")
 _RUN_TIMEOUT_S = 180
@@ -44,7 +41,7 @@ def main() -> int:
     try:
         data = _prepare(folder)
         _run_dags(folder, data, console)
-        _tell_how_teams_stand(folder, data.closes[-1])
+        tell_how_teams_stand(folder)
         show_overview(folder, _read(folder), data.stories, console)
     except (BillingError, AirflowError) as problem:
         console.print(str(problem), markup=False)
@@ -66,17 +63,6 @@ def _prepare(folder: Path) -> Dataset:
     finally:
         home.close()
     return data
-
-
-def _tell_how_teams_stand(folder: Path, at: datetime) -> None:
-    """What the pages show, as of the last close: in a home that lives, ``balances_refresh`` does it all the time."""
-    home = home_at(folder / "home")
-    try:
-        refresh_open(home)
-        refresh_standings(home, at, AlertRules(mail=False))
-        refresh_views(home, at)
-    finally:
-        home.close()
 
 
 def _last_close(folder: Path) -> str:

@@ -34,9 +34,10 @@ from urllib.parse import quote
 
 import psutil
 
+from billing.core.errors import BillingError
 from billing.core.instants import format_instant
 from billing.demo.airflow_client import AirflowClient, AirflowError
-from billing.demo.dataset import CLOSES
+from billing.demo.books import reference_folder, tell_how_teams_stand
 from billing.demo.reference import MEMBERS
 
 TEAMS_PAGE = "/plugin/billing-teams"
@@ -318,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 time.sleep(1)
     except KeyboardInterrupt:
         print("\nAirflow has stopped.")
-    except AirflowError as error:
+    except (AirflowError, BillingError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -337,8 +338,8 @@ def _billing_folders(demo: Path | None) -> dict[str, str]:
     return {
         "BILLING_HOME": str(demo / "home"),
         "BILLING_DROP_FOLDER": str(demo / "drop"),
-        "BILLING_REFERENCE_FOLDER": str(demo / "data" / "reference"),
-        "BILLING_PAGES_AT": format_instant(CLOSES[-1]),  # its months are long over
+        "BILLING_REFERENCE_FOLDER": str(reference_folder(demo)),
+        "BILLING_PAGES_AT": format_instant(tell_how_teams_stand(demo)),  # its months are long over
         # The demo turned its DAGs on. By their schedules they would close every month since.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     }

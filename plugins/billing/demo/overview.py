@@ -103,6 +103,7 @@ def _show_next(folder: Path, console: Console) -> None:
         f"  {billing} usage ingest --now 2024-04-03T02:00:00Z",
         f"  {billing} cycles close --as-of 2024-04-03T02:00:00Z",
         "Balances, usage, why an invoice has its amount, and the DAGs, in Airflow: make ui",
+        "(as of the last close: after the commands above, stop it and start it again)",
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

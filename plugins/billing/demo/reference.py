@@ -309,5 +309,8 @@ MEMBERS: Mapping[str, str] = MappingProxyType(
 )
 """By user of ``team_members``, what they see."""
 
-MENDED: Mapping[str, str] = MappingProxyType({**TABLES, "tax_rates": TABLES["tax_rates"] + "PL,2011-01-01,23\n"})
-"""The same with the row that the parked team waits for."""
+MENDED_COUNTRY = "PL"
+MENDED: Mapping[str, str] = MappingProxyType(
+    {**TABLES, "tax_rates": f"{TABLES['tax_rates']}{MENDED_COUNTRY},2011-01-01,23\n"}
+)
+"""The tables with the row that the parked team waits for."""
