@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +19,13 @@ import pytest
 from billing.core.model import UNFUNDED, Kind
 from billing.demo.books import reference_folder, tell_how_teams_stand
 from billing.demo.dataset import Dataset, write_dataset
+from billing.demo.money import settle
 from billing.demo.reference import MEMBERS
 from billing.intake.judging import Reason
 from billing.steps.close import CloseSummary, close
 from billing.steps.export import export
 from billing.steps.homes import home_at
+from billing.steps.payments.story import PaymentListed, list_payments
 from billing.steps.reference import load_reference
 from billing.steps.simulate import simulate
 from billing.store.home import Home
@@ -44,6 +47,7 @@ class Outcome:
     mended: CloseSummary
     mended_tables: Mapping[str, Rows]
     shown: Mapping[str, tuple[datetime, Path]]
+    money: tuple[PaymentListed, ...]
 
     def team(self, table: str, team_id: str, **cells: str) -> Rows:
         """A team's rows of a table that have these cells."""
@@ -59,6 +63,9 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     assert simulate(home, dataset.folder, folder / "out", templates=None), "one team ends parked"
     tables = read(folder / "out")
     shown = {"before": (tell_how_teams_stand(folder), reference_folder(folder))}
+    settle(folder, dataset.closes[-1])
+    settle(folder, dataset.closes[-1])  # the demo run again
+    money = tuple(list_payments(home, dataset.closes[-1]))
     load_reference(home, dataset.mended_reference)
     mended = close(home, dataset.mended_close, assume_complete=True)
     export(home, folder / "mended")
@@ -69,6 +76,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
         mended=mended,
         mended_tables=read(folder / "mended"),
         shown=MappingProxyType(shown),
+        money=money,
     )
     home.close()
 
@@ -281,6 +289,22 @@ def test_one_team_ends_parked_and_a_row_mends_it(outcome: Outcome) -> None:
     (number,) = outcome.mended.invoices
     (invoice,) = (row for row in outcome.mended_tables["invoices"] if row["number"] == number)
     assert (invoice["team_id"], invoice["tax_category"], invoice["tax_percent"]) == ("lodz", "S", "23")
+
+
+def test_invoices_are_paid_overdue_and_credited(outcome: Outcome) -> None:
+    """As of the last close; what nothing came for yet is due 30 days after its issue."""
+    assert Counter(one.state.value for one in outcome.money) == {
+        "paid": 1,
+        "partly_paid": 1,
+        "credited": 1,
+        "overdue": 6,
+        "nothing_due": 2,
+        "open": 10,
+    }
+    said = {one.number: (one.held, one.credited, one.outstanding) for one in outcome.money}
+    assert said["INV-2024-000001"] == ("162.50", "0.00", "0.00")
+    assert said["INV-2024-000002"] == ("0.00", "9.55", "0.00")
+    assert said["INV-2024-000016"] == ("5.00", "0.00", "1.75")
 
 
 def test_books_are_shown_as_of_the_last_close_and_stay_mended(outcome: Outcome) -> None:

@@ -21,6 +21,7 @@ from billing.demo.airflow_client import AirflowError
 from billing.demo.books import tell_how_teams_stand
 from billing.demo.dataset import Dataset, write_dataset
 from billing.demo.local_airflow import LocalAirflow
+from billing.demo.money import settle
 from billing.demo.overview import show_overview
 from billing.steps.export import export
 from billing.steps.homes import configure, home_at
@@ -41,7 +42,7 @@ def main() -> int:
     try:
         data = _prepare(folder)
         _run_dags(folder, data, console)
-        tell_how_teams_stand(folder)
+        settle(folder, tell_how_teams_stand(folder))
         show_overview(folder, _read(folder), data.stories, console)
     except (BillingError, AirflowError) as problem:
         console.print(str(problem), markup=False)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from billing.core.model import SOURCES
+from billing.demo.money import STORY
 from billing.steps.homes import home_at
 from billing.steps.invoices import list_invoices
 from billing.steps.status import status
@@ -69,6 +70,7 @@ def _show_invoices(folder: Path, console: Console) -> None:
             invoice.number, invoice.customer, invoice.period, f"{invoice.total} {invoice.currency}", str(place)
         )
     console.print(table)
+    console.print(f"  {STORY}\n", markup=False, soft_wrap=True)
 
 
 def _show_rejects(outputs: Path, console: Console) -> None:
