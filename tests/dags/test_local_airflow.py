@@ -123,8 +123,10 @@ def test_nothing_is_left_when_the_one_who_started_it_is_killed(
 
 
 def test_make_ui_says_where_and_stops_at_ctrl_c(tmp_path: Path, processes_of: ProcessesOf) -> None:
-    with make_ui("--home", str(tmp_path / "home")) as (page, said):
+    with make_ui("--home", str(tmp_path / "home"), "--folder", str(tmp_path / "no demo")) as (page, said):
         assert "http://127.0.0.1:" in said and "log in as admin with " in said
+        assert "(role admin: sees everything)" in said
+        assert "(role viewer: sees runs and their checks, no teams)" in said
         session = psutil.Process(page.pid).children()[0].pid
         page.send_signal(signal.SIGINT)
         assert page.wait(timeout=60) == 0

@@ -44,6 +44,7 @@ TEAMS_PAGE = "/plugin/billing-teams"
 MEMBERS_LOG_IN = "/api/v2/auth/login?next=/billing/teams"
 """Log in, then the same outside of Airflow's frame, which Airflow shows to nobody without a permission of its own."""
 CHECKOUT = Path(__file__).resolve().parents[3]
+_SEEN_BY_ROLE = {"admin": "sees everything", "viewer": "sees runs and their checks, no teams"}
 _LOOPBACK = "127.0.0.1"
 _LOG_TAIL_LINES = 25
 # Airflow's parts share one file on a machine that has other things to do.
@@ -350,7 +351,7 @@ def _say_where(airflow: LocalAirflow, home: Path) -> None:
     print(f"  {airflow.url}    Airflow itself\n")
     for name, password in airflow.passwords.items():
         if role := airflow.users[name]:
-            print(f"  log in as {name} with {password}  (role {role})")
+            print(f"  log in as {name} with {password}  (role {role}: {_SEEN_BY_ROLE[role]})")
         else:
             print(f"  log in at {airflow.url}{MEMBERS_LOG_IN} as {name} with {password}  ({MEMBERS[name]})")
     print(f"\n  billing home: {home}")
