@@ -8,7 +8,7 @@ help:
 	@echo 'make demo    bill a small platform from raw usage to PDF invoices'
 	@echo 'make test    run the tests'
 	@echo 'make check   lint, formatting and types'
-	@echo 'make ui      start Airflow with the billing DAGs on this machine; Ctrl-C stops it'
+	@echo 'make ui      show the demo in Airflow, its DAGs and pages, on this machine; Ctrl-C stops it'
 	@echo 'make bench   measure how fast usage becomes charged units and documents, and pages answer'
 	@echo 'make faults  kills, races, full disks, tampers and restores; about an hour'
 	@echo 'make lock    write uv.lock again after pyproject.toml was changed'

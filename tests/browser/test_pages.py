@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from billing.core.alert_rules import AlertRules
-from billing.demo.local_airflow import TEAMS_PAGE, LocalAirflow
+from billing.demo.local_airflow import MEMBERS_LOG_IN, TEAMS_PAGE, LocalAirflow
 from billing.steps.homes import home_at
 from billing.steps.open_ratings import refresh_open
 from billing.steps.origin import acting_for
@@ -52,7 +52,7 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = home_at(folder / "home")
     home.create()
     shop = Shop(home=home, folder=folder / "files")
-    shop.load(team_members=["ada,t1,buyer"])
+    shop.load(team_members=["ada,t1,buyer", "ben,t1,buyer"])
     with acting_for(RUN):
         shop.ingest(
             "e1,2026-07-05T00:00:00Z,a1,render,65.5,,",
@@ -85,7 +85,7 @@ def airflow(books: Path) -> Iterator[LocalAirflow]:
         books / "airflow",
         dags_folder=books / "dags",
         environment={"BILLING_HOME": str(books / "home"), "BILLING_PAGES_AT": AT},
-        users={"admin": "admin", "ada": "viewer"},
+        users={"admin": "admin", "ada": "viewer", "ben": ""},
     ) as running:
         yield running
 
@@ -104,11 +104,15 @@ def log_in(airflow: LocalAirflow, chromium: Any, user: str, **how: Any) -> Any:
     context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto("/auth/login/")
+    sign_in(airflow, page, user)
+    return page
+
+
+def sign_in(airflow: LocalAirflow, page: Any, user: str) -> None:
     page.get_by_label("Username").fill(user)
     page.locator("input[type=password]").fill(airflow.passwords[user])
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(lambda url: "login" not in url)
-    return page
 
 
 def test_an_admin_finds_what_is_left_and_why(airflow: LocalAirflow, chromium: Any, books: Path) -> None:
@@ -150,6 +154,18 @@ def test_an_admin_finds_what_is_left_and_why(airflow: LocalAirflow, chromium: An
     page.wait_for_url("**/dags/usage_ingest/runs/**")
     page.locator("iframe").wait_for(state="detached")  # Airflow's own page is there instead of our frame, not in it
     page.context.close()
+
+
+def test_a_member_without_a_role_comes_in_by_an_address_of_their_own(airflow: LocalAirflow, chromium: Any) -> None:
+    """Airflow's frame and menu are not for them: there, Airflow says that the page was not found."""
+    context = chromium.new_context(base_url=airflow.url)
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.goto(MEMBERS_LOG_IN)
+    sign_in(airflow, page, "ben")
+    page.wait_for_url("**/billing/teams")
+    page.get_by_role("link", name="Team One").click()
+    page.get_by_role("heading", name="Team One").wait_for()
 
 
 def stored(books: Path) -> tuple[str, bytes]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from billing.demo.airflow_client import AirflowError
+from billing.demo.dataset import write_dataset
 from billing.demo.local_airflow import LocalAirflow
+from billing.steps.homes import home_at
+from billing.steps.reference import load_reference
 
 pytestmark = pytest.mark.airflow
 
@@ -70,6 +76,12 @@ def test_waiting_says_what_it_waited_for(airflow: LocalAirflow) -> None:
         airflow.wait("slow", run_id, timeout_s=1)
 
 
+def test_a_home_is_one_airflow_s_at_a_time(airflow: LocalAirflow) -> None:
+    with pytest.raises(AirflowError, match="runs already. Stop it first"), LocalAirflow(airflow.home):
+        pass
+    assert airflow.health()["scheduler"] == "healthy"
+
+
 def test_nothing_is_left_though_a_task_was_running(airflow: LocalAirflow, processes_of: ProcessesOf) -> None:
     run_id = airflow.trigger("slow", run_id="still-running")
     airflow.wait_for_task("slow", run_id, "sleep", "running", timeout_s=120)
@@ -111,15 +123,77 @@ def test_nothing_is_left_when_the_one_who_started_it_is_killed(
 
 
 def test_make_ui_says_where_and_stops_at_ctrl_c(tmp_path: Path, processes_of: ProcessesOf) -> None:
-    home = tmp_path / "home"
-    command = [sys.executable, "-m", "billing.demo.local_airflow", "--home", str(home)]
-    page = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    assert page.stdout is not None
-    said = [next(page.stdout)]
-    while not said[-1].strip().endswith("Ctrl-C stops it."):
-        said.append(next(page.stdout))
-    assert "http://127.0.0.1:" in "".join(said) and "log in as admin with " in "".join(said)
-    session = psutil.Process(page.pid).children()[0].pid
-    page.send_signal(signal.SIGINT)
-    assert page.wait(timeout=60) == 0
+    with make_ui("--home", str(tmp_path / "home"), "--folder", str(tmp_path / "no demo")) as (page, said):
+        assert "http://127.0.0.1:" in said and "log in as admin with " in said
+        assert "(role admin: sees everything)" in said
+        assert "(role viewer: sees runs and their checks, no teams)" in said
+        session = psutil.Process(page.pid).children()[0].pid
+        page.send_signal(signal.SIGINT)
+        assert page.wait(timeout=60) == 0
     assert processes_of(session) == []
+
+
+def test_make_ui_shows_the_demo_with_the_runs_it_made(demo: Path) -> None:
+    """In the demo's own Airflow; by their schedules its DAGs, which are on, would close every month since."""
+    with make_ui("--folder", str(demo)) as (_, said):
+        assert f"billing home: {demo / 'home'}\n" in said
+        assert f"logs: {demo / 'airflow' / 'logs'}\n" in said
+        assert "a DAG runs where you trigger it, not by its schedule" in said
+        assert address_of(said).get("/api/v2/monitor/health").json()["triggerer"]["status"] == "healthy"
+        ada, ben = (member(said, name) for name in ("ada", "ben"))
+        assert ada.get("/billing/teams").status_code == 200
+        assert [(team["team_id"], team["name"]) for team in teams(ada)] == [("berlin", "Berlin statics")]
+        assert [(team["team_id"], team["name"]) for team in teams(ben)] == [("losangeles", "Los Angeles render farm")]
+        assert ada.get("/api/v2/dags").status_code == 403
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `make demo` begins it: the data set, and a home that knows its reference data."""
+    folder = tmp_path_factory.mktemp("demo")
+    data = write_dataset(folder / "data")
+    home = home_at(folder / "home")
+    home.create()
+    load_reference(home, data.reference)
+    home.close()
+    return folder
+
+
+@contextmanager
+def make_ui(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and what it said until Airflow was up."""
+    command = [sys.executable, "-m", "billing.demo.local_airflow", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "BILLING_HOME"}
+    page = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**environment, "PYTHONUNBUFFERED": "1"})
+    assert page.stdout is not None
+    try:
+        said = [next(page.stdout)]
+        while not said[-1].strip().endswith("Ctrl-C stops it."):
+            said.append(next(page.stdout))
+        yield page, "".join(said)
+    finally:
+        page.terminate()
+        page.wait(timeout=60)
+
+
+def address_of(said: str) -> httpx.Client:
+    """A client of the Airflow that said so."""
+    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    assert found
+    return httpx.Client(base_url=found[0], trust_env=False, timeout=60)
+
+
+def member(said: str, name: str) -> httpx.Client:
+    """A client of a member who logged in with what was said at the address of members."""
+    found = re.search(rf"log in at (\S+)next=/billing/teams as {name} with (\S+)  \(", said)
+    assert found
+    client = address_of(said)
+    answer = client.post("/auth/token", json={"username": name, "password": found[2]})
+    client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+    return client
+
+
+def teams(client: httpx.Client) -> list[dict[str, str]]:
+    """The teams that somebody sees."""
+    found: list[dict[str, str]] = client.get("/billing/api/v1/teams").json()["teams"]
+    return found

@@ -6,36 +6,48 @@ import csv
 import gzip
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from billing.core.model import UNFUNDED, Kind
+from billing.demo.books import reference_folder, tell_how_teams_stand
 from billing.demo.dataset import Dataset, write_dataset
+from billing.demo.money import settle
+from billing.demo.reference import MEMBERS
 from billing.intake.judging import Reason
 from billing.steps.close import CloseSummary, close
 from billing.steps.export import export
+from billing.steps.homes import home_at
+from billing.steps.payments.story import PaymentListed, list_payments
 from billing.steps.reference import load_reference
 from billing.steps.simulate import simulate
 from billing.store.home import Home
 
 Rows = list[dict[str, str]]
-PINNED = "67b5ed66975c56c29c53b28da70cd50c283ea495addfa6c4b54d179314cc91ec"
+PINNED = "4d695802e0a99ef877553831a105048334742e7f330c38b41d15d591bca210d0"
 """What the names and bytes of all files but Parquet come to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The data set, the outputs of its scenario, and what came of mending the parked team."""
+    """The data set, the outputs of its scenario, and what came of mending the parked team.
+
+    ``shown``: as of when the books are shown, and the reference data they go on with, before and after the mending.
+    """
 
     dataset: Dataset
     tables: Mapping[str, Rows]
     mended: CloseSummary
     mended_tables: Mapping[str, Rows]
+    shown: Mapping[str, tuple[datetime, Path]]
+    money: tuple[PaymentListed, ...]
 
     def team(self, table: str, team_id: str, **cells: str) -> Rows:
         """A team's rows of a table that have these cells."""
@@ -50,10 +62,22 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     home = Home.at(folder / "home")
     assert simulate(home, dataset.folder, folder / "out", templates=None), "one team ends parked"
     tables = read(folder / "out")
+    shown = {"before": (tell_how_teams_stand(folder), reference_folder(folder))}
+    settle(folder, dataset.closes[-1])
+    settle(folder, dataset.closes[-1])  # the demo run again
+    money = tuple(list_payments(home, dataset.closes[-1]))
     load_reference(home, dataset.mended_reference)
     mended = close(home, dataset.mended_close, assume_complete=True)
     export(home, folder / "mended")
-    yield Outcome(dataset=dataset, tables=tables, mended=mended, mended_tables=read(folder / "mended"))
+    shown["after"] = (tell_how_teams_stand(folder), reference_folder(folder))
+    yield Outcome(
+        dataset=dataset,
+        tables=tables,
+        mended=mended,
+        mended_tables=read(folder / "mended"),
+        shown=MappingProxyType(shown),
+        money=money,
+    )
     home.close()
 
 
@@ -134,6 +158,12 @@ def test_every_team_has_a_story(outcome: Outcome) -> None:
     teams = {row["team_id"] for row in read(outcome.dataset.reference)["teams"]}
     assert set(outcome.dataset.stories) == teams
     assert len(teams) >= 12
+
+
+def test_every_member_is_told_of(outcome: Outcome) -> None:
+    members = {row["user"]: (row["team_id"], row["role"]) for row in read(outcome.dataset.reference)["team_members"]}
+    assert members == {"ada": ("berlin", "buyer"), "ben": ("losangeles", "developer")}
+    assert set(MEMBERS) == set(members)
 
 
 def test_every_source_pays_or_fails_to(outcome: Outcome) -> None:
@@ -259,3 +289,36 @@ def test_one_team_ends_parked_and_a_row_mends_it(outcome: Outcome) -> None:
     (number,) = outcome.mended.invoices
     (invoice,) = (row for row in outcome.mended_tables["invoices"] if row["number"] == number)
     assert (invoice["team_id"], invoice["tax_category"], invoice["tax_percent"]) == ("lodz", "S", "23")
+
+
+def test_invoices_are_paid_overdue_and_credited(outcome: Outcome) -> None:
+    """As of the last close; what nothing came for yet is due 30 days after its issue."""
+    assert Counter(one.state.value for one in outcome.money) == {
+        "paid": 1,
+        "partly_paid": 1,
+        "credited": 1,
+        "overdue": 6,
+        "nothing_due": 2,
+        "open": 10,
+    }
+    said = {one.number: (one.held, one.credited, one.outstanding) for one in outcome.money}
+    assert said["INV-2024-000001"] == ("162.50", "0.00", "0.00")
+    assert said["INV-2024-000002"] == ("0.00", "9.55", "0.00")
+    assert said["INV-2024-000016"] == ("5.00", "0.00", "1.75")
+
+
+def test_books_are_shown_as_of_the_last_close_and_stay_mended(outcome: Outcome) -> None:
+    """An invoice of 3 April is not shown as of the 2nd; what is loaded next takes no tax rate back (rule 3.6)."""
+    assert outcome.shown == {
+        "before": (datetime(2024, 4, 2, 2, tzinfo=UTC), outcome.dataset.folder / "reference"),
+        "after": (datetime(2024, 4, 3, 2, tzinfo=UTC), outcome.dataset.folder / "reference-mended"),
+    }
+
+
+def test_books_before_anything_was_loaded(tmp_path: Path) -> None:
+    """The demo was stopped early."""
+    home = home_at(tmp_path / "home")
+    home.create()
+    home.close()
+    assert tell_how_teams_stand(tmp_path) == datetime(2024, 4, 2, 2, tzinfo=UTC)
+    assert reference_folder(tmp_path) == tmp_path / "data" / "reference"

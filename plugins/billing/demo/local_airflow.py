@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import fcntl
 import json
 import os
 import secrets
@@ -28,17 +29,22 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import BinaryIO, Self
 from urllib.parse import quote
 
 import psutil
 
+from billing.core.errors import BillingError
 from billing.core.instants import format_instant
 from billing.demo.airflow_client import AirflowClient, AirflowError
-from billing.demo.dataset import CLOSES
+from billing.demo.books import reference_folder, tell_how_teams_stand
+from billing.demo.reference import MEMBERS
 
 TEAMS_PAGE = "/plugin/billing-teams"
+MEMBERS_LOG_IN = "/api/v2/auth/login?next=/billing/teams"
+"""Log in, then the same outside of Airflow's frame, which Airflow shows to nobody without a permission of its own."""
 CHECKOUT = Path(__file__).resolve().parents[3]
+_SEEN_BY_ROLE = {"admin": "sees everything", "viewer": "sees runs and their checks, no teams"}
 _LOOPBACK = "127.0.0.1"
 _LOG_TAIL_LINES = 25
 # Airflow's parts share one file on a machine that has other things to do.
@@ -48,11 +54,12 @@ _DATABASE_WAIT_S = 60
 class LocalAirflow(AirflowClient):
     """A context manager: Airflow runs inside the ``with``, and nothing of it afterwards.
 
-    home: keeps Airflow's database, logs and log-ins; may be used again.
+    home: keeps Airflow's database, logs and log-ins; may be used again, by one Airflow at a time: the second raises.
     dag_ids: entering waits until these are parsed; meanwhile, an import error of any DAG file raises, with its text.
     environment: goes to every part and task, last: it may also set ``AIRFLOW__...``. Other ``AIRFLOW...`` variables
         and the proxies of this process are not passed on.
-    users: name -> role (admin, op, user, viewer). Passwords are made up and kept in ``home/passwords.json``.
+    users: name -> role (admin, op, user, viewer; blank: nothing in Airflow). Passwords are made up and kept in
+        ``home/passwords.json``.
     parallelism: how many tasks run at the same time.
     triggerer: needed for deferrable tasks only.
     port: of the page and the API; any free one if not given.
@@ -84,6 +91,7 @@ class LocalAirflow(AirflowClient):
         self._start_timeout_s = start_timeout_s
         self.process_id: int | None = None  # of the leader of the session all others are in; kept
         self._process: subprocess.Popen[bytes] | None = None
+        self._in_use: BinaryIO | None = None
         self._ports = _free_ports(3)
         self._ports[0] = port or self._ports[0]
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -92,6 +100,7 @@ class LocalAirflow(AirflowClient):
 
     def __enter__(self) -> Self:
         try:
+            self._take_home()
             self._start()
             self._wait_until_ready()
         except BaseException:
@@ -106,19 +115,10 @@ class LocalAirflow(AirflowClient):
         """End every process. Harmless where nothing runs."""
         self.close()
         process, self._process = self._process, None
-        if process is None:
-            return
-        tree = _descendants(process.pid)
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for child in tree:  # left only where their parent could not end them itself
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        psutil.wait_procs(tree, timeout=5)
+        if process is not None:
+            _end(process)
+        if self._in_use is not None:
+            self._in_use.close()
 
     def check_running(self) -> None:
         """Raise, with the end of the log, if Airflow has ended by itself."""
@@ -135,6 +135,17 @@ class LocalAirflow(AirflowClient):
     def _passwords_file(self) -> Path:
         return self.home / "passwords.json"
 
+    def _take_home(self) -> None:
+        """Two Airflows over one database would run each other's tasks, at addresses of the other."""
+        self._in_use = (self.home / "in-use").open("wb")
+        try:
+            fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AirflowError(
+                f"An Airflow with the files in {self.home} runs already. "
+                "Stop it first: Ctrl-C where `make ui` or `make demo` was started."
+            ) from None
+
     def _start(self) -> None:
         self._started_at = datetime.now(UTC)
         with self._log.open("wb") as log:
@@ -145,6 +156,7 @@ class LocalAirflow(AirflowClient):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=(self._in_use.fileno(),) if self._in_use else (),  # in use until the last of them has ended
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
             )
         self.process_id = self._process.pid
@@ -258,6 +270,20 @@ def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    tree = _descendants(process.pid)
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in tree:  # left only where their parent could not end them itself
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(tree, timeout=5)
+
+
 def _descendants(pid: int) -> list[psutil.Process]:
     found: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
@@ -268,56 +294,76 @@ def _descendants(pid: int) -> list[psutil.Process]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make ui", description="Airflow with the billing DAGs, on this machine.")
-    parser.add_argument("--home", type=Path, default=CHECKOUT / ".airflow", help="Airflow's folder (%(default)s)")
+    parser.add_argument("--folder", type=Path, default=CHECKOUT / ".demo", help="`make demo`'s folder (%(default)s)")
+    parser.add_argument("--home", type=Path, help="Airflow's folder (the demo's where it is shown, else .airflow)")
     parser.add_argument("--port", type=int, help="port of the page (8080, or a free one where that is taken)")
     options = parser.parse_args(arguments)
+    demo = _demo_shown(options.folder)
+    # The demo's runs, to which the pages lead, are in the demo's Airflow.
+    home = options.home or (demo / "airflow" if demo else CHECKOUT / ".airflow")
     port = options.port or (8080 if _port_is_free(8080) else None)
     # A shell starts what it puts into the background with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _as_interrupt)
     try:
         print("Airflow is starting; this takes about half a minute ...", flush=True)
-        users = {"admin": "admin", "viewer": "viewer"}
-        with LocalAirflow(options.home, port=port, users=users, environment=_billing_folders()) as airflow:
-            _say_where(airflow)
+        users = {"admin": "admin", "viewer": "viewer", **dict.fromkeys(MEMBERS if demo else (), "")}
+        environment = _billing_folders(demo)
+        with LocalAirflow(home, port=port, users=users, environment=environment, triggerer=True) as airflow:
+            _say_where(airflow, Path(environment["BILLING_HOME"]))
+            if demo:
+                print("  The demo's months are over: a DAG runs where you trigger it, not by its schedule.")
+            print("  Ctrl-C stops it.", flush=True)
+            _say_what_is_broken(airflow)
             while True:
                 airflow.check_running()
                 time.sleep(1)
     except KeyboardInterrupt:
         print("\nAirflow has stopped.")
-    except AirflowError as error:
+    except (AirflowError, BillingError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _billing_folders() -> dict[str, str]:
-    """Where the DAGs find their work: as this process is told, else the demo's folders where it was run."""
-    demo = CHECKOUT / ".demo"
-    if "BILLING_HOME" in os.environ or not (demo / "home").is_dir():
+def _demo_shown(folder: Path) -> Path | None:
+    """The demo's folder where it was run, unless this process is told of other books."""
+    return folder.absolute() if "BILLING_HOME" not in os.environ and (folder / "home").is_dir() else None
+
+
+def _billing_folders(demo: Path | None) -> dict[str, str]:
+    """Where the DAGs find their work: in the demo's folder, else as this process is told."""
+    if demo is None:
         home = Path(os.environ.get("BILLING_HOME") or CHECKOUT / "billing-home").absolute()
         return {"BILLING_HOME": str(home)}
     return {
         "BILLING_HOME": str(demo / "home"),
         "BILLING_DROP_FOLDER": str(demo / "drop"),
-        "BILLING_REFERENCE_FOLDER": str(demo / "data" / "reference"),
-        "BILLING_PAGES_AT": format_instant(CLOSES[-1]),  # its months are long over
+        "BILLING_REFERENCE_FOLDER": str(reference_folder(demo)),
+        "BILLING_PAGES_AT": format_instant(tell_how_teams_stand(demo)),  # its months are long over
+        # The demo turned its DAGs on. By their schedules they would close every month since.
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     }
 
 
-def _say_where(airflow: LocalAirflow) -> None:
+def _say_where(airflow: LocalAirflow, home: Path) -> None:
     print(f"\n  {airflow.url}{TEAMS_PAGE}    balances, usage, invoices (menu: Plugins, Billing)")
     print(f"  {airflow.url}    Airflow itself\n")
     for name, password in airflow.passwords.items():
-        print(f"  log in as {name} with {password}  (role {airflow.users[name]})")
-    home = Path(_billing_folders()["BILLING_HOME"])
+        if role := airflow.users[name]:
+            print(f"  log in as {name} with {password}  (role {role}: {_SEEN_BY_ROLE[role]})")
+        else:
+            print(f"  log in at {airflow.url}{MEMBERS_LOG_IN} as {name} with {password}  ({MEMBERS[name]})")
     print(f"\n  billing home: {home}")
     if not home.is_dir():
         print(
             "  It is not there yet. `make demo` makes one with two months of invented usage, then `make ui` shows it;"
         )
         print("  `billing --home HOME init` makes an empty one, for BILLING_HOME.")
-    print(f"  logs: {airflow.logs}\n  Ctrl-C stops it.", flush=True)
+    print(f"  logs: {airflow.logs}")
+
+
+def _say_what_is_broken(airflow: LocalAirflow) -> None:
     for file, trace in airflow.import_errors().items():
         print(f"\n{file} cannot be imported:\n{trace}", file=sys.stderr)
 

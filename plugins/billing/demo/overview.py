@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from billing.core.model import SOURCES
+from billing.demo.money import STORY
 from billing.steps.homes import home_at
 from billing.steps.invoices import list_invoices
 from billing.steps.status import status
@@ -69,6 +70,7 @@ def _show_invoices(folder: Path, console: Console) -> None:
             invoice.number, invoice.customer, invoice.period, f"{invoice.total} {invoice.currency}", str(place)
         )
     console.print(table)
+    console.print(f"  {STORY}\n", markup=False, soft_wrap=True)
 
 
 def _show_rejects(outputs: Path, console: Console) -> None:
@@ -96,13 +98,20 @@ def _show_next(folder: Path, console: Console) -> None:
         "What to look at next:",
         f"  open {place / 'invoices'}",
         f"  {billing} usage quarantine list",
-        f"  {billing} balances --at 2024-04-02T02:00:00Z",
+        f"  {billing} balances --at {found.last_close}",
         f"  {billing} status",
-        "Łódź is parked: no tax rate of Poland was known. Mend it, and its invoice is issued:",
-        f"  {billing} reference load {place / 'data' / 'reference-mended'}",
-        f"  {billing} usage ingest --now 2024-04-03T02:00:00Z",
-        f"  {billing} cycles close --as-of 2024-04-03T02:00:00Z",
+        *(_mending(billing, place) if found.parked else ()),
         "Balances, usage, why an invoice has its amount, and the DAGs, in Airflow: make ui",
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _mending(billing: str, place: Path) -> list[str]:
+    return [
+        "Łódź is parked: no tax rate of Poland was known. Mend it, and its invoice is issued"
+        " (make ui shows it when it is started again):",
+        f"  {billing} reference load {place / 'data' / 'reference-mended'}",
+        f"  {billing} usage ingest --now 2024-04-03T02:00:00Z",
+        f"  {billing} cycles close --as-of 2024-04-03T02:00:00Z",
+    ]

@@ -282,6 +282,11 @@ pm-tasman,c-tasman,demo-pay,tok_tasman,visa,0077,2027-05
 pm-tokyo,c-tokyo,demo-pay,tok_tokyo,jcb,0505,2026-09
 pm-vienna,c-vienna,demo-pay,tok_vienna,visa,3220,2026-12
 """,
+        "team_members": """\
+user,team_id,role
+ada,berlin,buyer
+ben,losangeles,developer
+""",
         "tax_rates": """\
 country,valid_from,percent
 FR,2014-01-01,20
@@ -296,5 +301,16 @@ IE,2021-03-01,23
 )
 """By table, the text of its file."""
 
-MENDED: Mapping[str, str] = MappingProxyType({**TABLES, "tax_rates": TABLES["tax_rates"] + "PL,2011-01-01,23\n"})
-"""The same with the row that the parked team waits for."""
+MEMBERS: Mapping[str, str] = MappingProxyType(
+    {
+        "ada": "buyer of Berlin: sees that team only",
+        "ben": "developer of Los Angeles: sees what its apps used, no balances, no money",
+    }
+)
+"""By user of ``team_members``, what they see."""
+
+MENDED_COUNTRY = "PL"
+MENDED: Mapping[str, str] = MappingProxyType(
+    {**TABLES, "tax_rates": f"{TABLES['tax_rates']}{MENDED_COUNTRY},2011-01-01,23\n"}
+)
+"""The tables with the row that the parked team waits for."""
