@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from billing.core.errors import UsageError
 from billing.settings.settings import Settings
 from billing.store.home import Home
-from billing.web.pages import bars, daily, wording
+from billing.web.pages import bars, daily, rendering, wording
 from billing.web.pages.bars import Series
 from billing.web.reading.invoice import invoice
 from billing.web.reading.team import BalanceRow, team
@@ -246,6 +246,21 @@ def test_names_are_text_and_nothing_else(hostile: Home, monkeypatch: pytest.Monk
             assert answer.status_code == 200, (path, answer.text)
             assert not re.search(r"<script(?! src=./static)|<img|onerror=alert\(1\)>[^&]*<", answer.text), path
             assert "{{7*7}}" in answer.text.replace("<wbr>", "") or path in paths[-2:], path
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("files /srv/carryover/in", "files /<wbr>srv/<wbr>carryover/<wbr>in"),
+        ("usage_2026-02.csv", "usage_<wbr>2026-<wbr>02.<wbr>csv"),
+        ("interdepartmental", "interdepartmental"),
+        ("0123456789abcdef" * 2, "0123456789abcdef<wbr>0123456789abcdef"),
+        ("a<b>/", "a&lt;b&gt;/"),
+        ("", ""),
+    ],
+)
+def test_identifiers_break_between_their_words(text: str, shown: str) -> None:
+    assert rendering.templates.filters["broken"](text) == shown
 
 
 NOON = datetime(2026, 8, 11, 12, tzinfo=UTC)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -33,6 +34,9 @@ POLICY = (
 )
 """Styles and scripts are our own two files; nothing in a page can load or run anything else."""
 _STATIC: Mapping[str, str] = {"billing.css": "text/css; charset=utf-8", "billing.js": "text/javascript; charset=utf-8"}
+_PARTS = re.compile(r"[^/_.:-]{1,24}(?:[/_.:-]{1,8}|$)|[^/_.:-]{1,16}|[/_.:-]{1,8}", re.DOTALL)
+"""Pieces of an identifier that stay whole. Every character is in one of them."""
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 templates = Environment(
     loader=PackageLoader("billing.web", "templates"),
@@ -110,7 +114,7 @@ def _link(context: Context, path: str, **query: object) -> str:
 
 def _time(value: datetime, words: str) -> Markup:
     instant = value.isoformat().replace("+00:00", "Z")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(instant, wording.absolute(value), words)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(instant, wording.absolute(value), _whole(words))
 
 
 @pass_context
@@ -133,13 +137,19 @@ def _instant_us(us: int) -> Markup:
     return _instant(from_us(us))
 
 
+def _day(value: date) -> str:
+    """``15 Jul 2026``, on one line."""
+    return _whole(wording.day(value))
+
+
+def _whole(words: str) -> str:
+    """Words that stay on one line, but for a break between a day and its time."""
+    return words.replace(" ", _NO_BREAK).replace(f",{_NO_BREAK}", ", ")
+
+
 def _broken(text: str) -> Markup:
-    """A long identifier, where a line may break."""
-    return Markup("<wbr>").join(escape(part) for part in _parts(text))
-
-
-def _parts(text: str) -> list[str]:
-    return [text[low : low + 16] for low in range(0, len(text), 16)]
+    """A long identifier, where a line may break: after what parts its words, and within what has none."""
+    return Markup("<wbr>").join(escape(part) for part in _PARTS.findall(text))
 
 
 templates.filters |= {
@@ -147,7 +157,7 @@ templates.filters |= {
     "money": wording.money,
     "percent": wording.percent,
     "permille": wording.permille,
-    "day": wording.day,
+    "day": _day,
     "local": wording.local,
     "word": wording.word,
     "units": wording.units,
