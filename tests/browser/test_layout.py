@@ -126,6 +126,19 @@ def test_no_word_breaks_and_nothing_runs_off_the_edge(page: Any, path: str, widt
         assert page.evaluate(OVER) == [], width
 
 
+def test_on_a_telephone_nothing_is_cut_off(page: Any) -> None:
+    """Every tab, field and button is within the margins, also the current tab."""
+    outside = """() => [...document.querySelectorAll("nav a, button, input, select")].filter((one) => {
+      const box = one.getBoundingClientRect();
+      return one.type !== "hidden" && (box.left < 8 || box.right > document.documentElement.clientWidth - 8);
+    }).map((one) => one.textContent)"""
+    for width in (390, 390 - AIRFLOWS_OWN_PX):
+        page.set_viewport_size({"width": width, "height": 900})
+        for path in ("checks", "finance?month=2026-08", "teams", "usage?team_id=t1"):
+            page.goto(f"/{path}")
+            assert page.evaluate(outside) == [], (path, width)
+
+
 def test_on_a_telephone_a_row_is_a_few_lines(page: Any) -> None:
     """Hundreds of events can be scrolled through."""
     page.set_viewport_size({"width": 390, "height": 900})
@@ -133,3 +146,8 @@ def test_on_a_telephone_a_row_is_a_few_lines(page: Any) -> None:
     rows = page.locator("table tbody tr")
     assert rows.count() == 2
     assert all(row.bounding_box()["height"] < 140 for row in rows.all())
+    page.goto(f"/invoice?number={FIRST}")
+    said = page.evaluate(
+        """() => [...document.querySelectorAll("tfoot td.n")].map((one) => getComputedStyle(one, "::before").content)"""
+    )
+    assert said == ["none"] * 3, "their rows are named already"
