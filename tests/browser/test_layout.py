@@ -151,3 +151,12 @@ def test_on_a_telephone_a_row_is_a_few_lines(page: Any) -> None:
         """() => [...document.querySelectorAll("tfoot td.n")].map((one) => getComputedStyle(one, "::before").content)"""
     )
     assert said == ["none"] * 3, "their rows are named already"
+
+
+@pytest.mark.parametrize("width_px", [390, 820, 1024, 1400])
+def test_no_card_of_operations_is_alone_in_its_row(page: Any, width_px: int) -> None:
+    page.set_viewport_size({"width": width_px - AIRFLOWS_OWN_PX, "height": 900})
+    page.goto("/operations")
+    for cards in (".numbers > *", ".cards > *"):
+        tops = [card.bounding_box()["y"] for card in page.locator(cards).all()]
+        assert len({tops.count(top) for top in tops}) == 1, tops

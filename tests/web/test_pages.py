@@ -127,6 +127,15 @@ def test_operations_links_runs_in_airflow(client_of: Clients) -> None:
     assert "Parked teams: 1" in said
 
 
+def test_operations_leads_to_what_it_counts(client_of: Clients) -> None:
+    page = read(client_of, OPERATOR, "/operations")
+    assert "Last close No. 1, issued as of 2 Aug 2026, 00:00 UTC" in text_of(page)
+    by_reason = page[page.index("In quarantine, by reason") : page.index("Alerts that hold")]
+    assert by_reason.count('href="#batches"') == 2 and 'id="batches"' in page
+    assert re.search(r'<a href="/teams\?sort=alerts">.*?</a>', page), "teams with most alerts first"
+    assert 'href="#parked"' in page and 'id="parked"' in page
+
+
 def test_usage_by_app_by_unit_and_as_a_file(books: Books, client_of: Clients) -> None:
     """Rule 8.2; the file has the days that the read model has."""
     page = read(client_of, BUYER, "/usage", team_id="t1", days="30")
