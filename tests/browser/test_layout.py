@@ -14,6 +14,7 @@ from sqlalchemy import update
 
 from billing.store.home import Home
 from billing.store.tables import reference_history, sources
+from billing.store.validations import NewValidation, keep_page, write
 from billing.web.access import Reader, _reader, _viewer
 from billing.web.app import app
 from billing.web.clock import now
@@ -34,6 +35,8 @@ TABLES = (
     "finance?month=2026-08",
     "operations",
     "checks",
+    "checks/1",
+    "runs/cycle_close/manual__2026-08-02T00:00:00.123456+00:00",
 )
 AIRFLOWS_OWN_PX = 72
 """Airflow's menu beside our frame."""
@@ -79,6 +82,18 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ):
             connection.execute(update(reference_history[table]).values({column: name}))
         connection.execute(update(sources).values(location="/srv/carryover/incoming/usage"))
+        page = "<td>credit_note_numbers_have_no_gap (critical): Credit notes’ numbers are gapless (rule 6.3)</td>"
+        broken = {name: f"{name} of credit notes" for name in ("severity", "expected", "observed", "advice")}
+        check = NewValidation(
+            suite="ledger",
+            subject="files, 2026-07-01T00:00:00Z to 2026-08-01T00:00:00Z",
+            run="cycle_close/manual__2026-08-02T00:00:00.123456+00:00",
+            at=NOW,
+            expectations=24,
+            failed=[{"name": "credit_note_numbers_have_no_gap", **broken}],
+            page=keep_page(home.checks, page.encode()),
+        )
+        write(connection, check)
     home.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BILLING_HOME", str(home.folder))

@@ -36,6 +36,7 @@ POLICY = (
 _STATIC: Mapping[str, str] = {"billing.css": "text/css; charset=utf-8", "billing.js": "text/javascript; charset=utf-8"}
 _PARTS = re.compile(r"[^/_.:-]{1,24}(?:[/_.:-]{1,8}|$)|[^/_.:-]{1,16}|[/_.:-]{1,8}", re.DOTALL)
 """Pieces of an identifier that stay whole. Every character is in one of them."""
+_INSTANT = re.compile(r"\b([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z)")
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 templates = Environment(
@@ -74,6 +75,8 @@ class PageRoute(APIRoute):
             try:
                 return await answer(request)
             except RequestValidationError as wrong:
+                if any(each["loc"][0] == "path" for each in wrong.errors()):
+                    return _refused(request, 404, "There is no such page.")
                 said = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in wrong.errors())
                 return _refused(request, 400, said)
             except BillingError as refusal:
@@ -133,6 +136,18 @@ def _instant(value: datetime) -> Markup:
     return _time(value, wording.absolute(value))
 
 
+def _told(text: str) -> Markup:
+    """A text with its instants as every page tells them; what only looks like one stays as it is."""
+    return Markup().join(_read(one) if place % 2 else one for place, one in enumerate(_INSTANT.split(text)))
+
+
+def _read(text: str) -> Markup | str:
+    try:
+        return _instant(datetime.fromisoformat(text))
+    except ValueError:
+        return text
+
+
 def _instant_us(us: int) -> Markup:
     return _instant(from_us(us))
 
@@ -169,6 +184,7 @@ templates.filters |= {
     "ago": _ago,
     "instant": _instant,
     "instant_us": _instant_us,
+    "told": _told,
     "broken": _broken,
 }
 templates.globals |= {"link": _link, "outlook": wording.outlook, "counted": wording.counted}
