@@ -50,7 +50,7 @@ def checks_of_run(
         found = validations.of_run(connection, run)
         report = dag_id == RERUNS and has_report(home, run_id)
     values: dict[str, Any] = {
-        "title": "Checks of a run",
+        "title": f"Checks of {run}",
         "run": run,
         "checks": found,
         "older": None,

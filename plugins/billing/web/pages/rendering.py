@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import date, datetime
 from functools import cache
 from hashlib import sha256
@@ -77,12 +77,17 @@ class PageRoute(APIRoute):
             except RequestValidationError as wrong:
                 if any(each["loc"][0] == "path" for each in wrong.errors()):
                     return _refused(request, 404, "There is no such page.")
-                said = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in wrong.errors())
-                return _refused(request, 400, said)
+                return _refused(request, 400, _not_right(str(each["loc"][-1]) for each in wrong.errors()))
             except BillingError as refusal:
                 return _refused(request, status_of(refusal), str(refusal))
 
         return handler
+
+
+def _not_right(parameters: Iterable[str]) -> str:
+    names = [f"“{name}”" for name in dict.fromkeys(parameters)]
+    have = "has" if len(names) == 1 else "have"
+    return f"The address of this page is not right: {' and '.join(names)} {have} no value, or none that is possible."
 
 
 def _refused(request: Request, status: int, message: str) -> HTMLResponse:
