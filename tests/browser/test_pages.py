@@ -182,6 +182,7 @@ def test_the_pages_follow_airflows_theme(airflow: LocalAirflow, chromium: Any) -
     page.goto(TEAMS_PAGE)
     frame = page.frame_locator("iframe")
     frame.get_by_role("heading", name="Teams").wait_for()
+    assert page.frames[-1].title() == "Teams · Carryover", "of the frame; around it is Airflow's own"
     ground = "() => getComputedStyle(document.body).backgroundColor"
     light = page.frames[-1].evaluate(ground)
     page.evaluate(

@@ -53,7 +53,7 @@ def home(tmp_path: Path, database_url: str | None, monkeypatch: pytest.MonkeyPat
     made.close()
 
 
-def keep(home: Home, run: str, subject: str, *, why: str = HOSTILE) -> None:
+def keep(home: Home, run: str, subject: str, *, why: str = HOSTILE, page: str = "") -> None:
     failure = {
         "name": "quarantined",
         "severity": "critical",
@@ -68,7 +68,7 @@ def keep(home: Home, run: str, subject: str, *, why: str = HOSTILE) -> None:
         at=datetime(2026, 8, 1, tzinfo=UTC),
         expectations=9,
         failed=[failure],
-        page=validations.keep_page(home.checks, f"<!DOCTYPE html><p>the page of {run}</p>".encode()),
+        page=validations.keep_page(home.checks, f"<!DOCTYPE html>{page or f'<p>the page of {run}</p>'}".encode()),
         accepted_why=why,
     )
     with home.database.write() as connection:
@@ -103,18 +103,57 @@ def test_a_run_shows_its_own_checks_and_their_pages(home: Home) -> None:
     with reading("usage_ingest") as client:
         page = client.get(f"/runs/{RUN}")
         assert page.status_code == 200
-        assert "quarantined (critical)" in page.text
+        assert "<code>quarantined</code> (critical)" in page.text
         assert 'href="/checks/1"' in page.text
         assert "close 1" not in page.text
-        assert client.get("/checks/1").text == f"<!DOCTYPE html><p>the page of {RUN}</p>"
+        assert client.get("/checks/1?kept=true").text == f"<!DOCTYPE html><p>the page of {RUN}</p>"
         assert "Nothing was checked here" in client.get("/runs/usage_ingest/other").text
+
+
+def test_pages_of_checks_lead_back(home: Home) -> None:
+    """They have what every page has, and say instants as every page does."""
+    keep(home, "usage_ingest/r2", "drop, 2026-07-01T00:00:00Z to 2026-99-01T00:00:00Z")
+    with reading("usage_ingest") as client:
+        run, check = client.get(f"/runs/{RUN}").text, client.get("/checks/4").text
+        assert "Data of the past" not in check
+    for page in (run, check):
+        assert '<nav aria-label="Billing">' in page and '<p class="crumbs">' in page
+        assert '<a href="/checks">Checks</a>' in page
+    assert '<a href="/operations#runs">Operations</a>' in run
+    assert '<a href="/runs/usage_ingest/r2">' in check
+    assert ">1\N{NO-BREAK SPACE}Jul\N{NO-BREAK SPACE}2026, 00:00\N{NO-BREAK SPACE}UTC</time> to 2026-99-01T" in check
+
+
+def test_a_check_says_in_words_what_was_expected(home: Home) -> None:
+    says = "quarantined (critical): at most 20 of 200 records are quarantined"
+    held = "unknown_columns (warning): only columns of the data contract"
+    page = f"<table><tr><td><p>{says}</p><p>9 unexpected values</p></td></tr><tr><td>\n{held} </td></tr></table>"
+    keep(home, "usage_ingest/r2", "drop", page=page)
+    with reading("usage_ingest") as client:
+        told = client.get("/checks/4").text
+    rows = re.findall(r"<tr><td class=.long.>(.*?)</td>.*?<span class=.state (\w+).>.*?<code>(.*?)</code>", told)
+    assert rows == [
+        ("at most 20 of 200 records are quarantined", "bad", "quarantined"),
+        ("only columns of the data contract", "good", "unknown_<wbr>columns"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["/checks", "/checks/1", f"/runs/{RUN}", "/checks/none", "/checks?before=x"])
+def test_refusals_are_pages(home: Home, path: str) -> None:
+    with reading("other") as client:
+        app.dependency_overrides[_reader] = lambda: Reader(user="ada", is_limited=True)
+        answer = client.get(path)
+    assert answer.status_code == {"/checks/none": 404, "/checks?before=x": 400}.get(path, 403)
+    assert "<h1>Not shown</h1>" in answer.text
 
 
 def test_what_was_written_by_others_is_text(home: Home) -> None:
     with reading("usage_ingest") as client:
         page = client.get(f"/runs/{RUN}").text
+        one = client.get("/checks/1").text
     assert page.count("<script") == 1, "our own, by its file"
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;{{7*7}}") == 4, "subject, reason, observed, expected"
+    assert one.count("<script") == 1 and one.count("&lt;script&gt;alert(1)&lt;/script&gt;{{7*7}}") == 4
 
 
 def test_a_reader_sees_the_runs_of_the_dags_that_are_theirs(home: Home) -> None:
@@ -138,7 +177,7 @@ def test_a_check_is_a_number_and_nothing_else(home: Home, number: str) -> None:
 
 def test_pages_may_load_and_run_nothing(home: Home) -> None:
     with reading("usage_ingest") as client:
-        answers = [client.get(path) for path in (f"/runs/{RUN}", "/checks", "/checks/1")]
+        answers = [client.get(path) for path in (f"/runs/{RUN}", "/checks", "/checks/1", "/checks/1?kept=true")]
     for answer in answers:
         styles = (
             "'unsafe-inline'" if answer is answers[-1] else "'self'; script-src 'self'"
@@ -155,7 +194,7 @@ def test_older_checks_are_a_page_further(home: Home, monkeypatch: pytest.MonkeyP
     with reading("usage_ingest", "cycle_close", "command") as client:
         assert "/checks?before=2" in client.get("/checks").text
         assert "/checks/1" in client.get("/checks?before=2").text
-        assert client.get("/checks?before=x").status_code == 422
+        assert client.get("/checks?before=x").status_code == 400
 
 
 def test_a_home_that_is_not_there_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,9 @@ from fastapi.testclient import TestClient
 from billing.core.errors import UsageError
 from billing.settings.settings import Settings
 from billing.store.home import Home
-from billing.web.pages import bars, daily, wording
+from billing.web.access import Reader, _reader
+from billing.web.app import app
+from billing.web.pages import bars, daily, rendering, wording
 from billing.web.pages.bars import Series
 from billing.web.reading.invoice import invoice
 from billing.web.reading.team import BalanceRow, team
@@ -110,6 +112,61 @@ def test_a_line_leads_to_its_events(client_of: Clients) -> None:
     assert "july.csv, record" in said and "e1" in said and "e2" in said
 
 
+def test_events_are_paged_in_both_directions(books: Books, client_of: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above and below the table: to the first page, the one before, the next, as far as there are any."""
+    monkeypatch.setattr("billing.web.reading.invoice.EVENTS", 1)
+    at = f"/invoice/line?{urlencode({'number': FIRST, 'line_no': 1})}"
+
+    def pagers(offset: int) -> list[list[tuple[str, str]]]:
+        page = read(client_of, BUYER, "/invoice/line", number=FIRST, line_no=1, offset=offset)
+        found = re.findall(r'<nav class="pager" aria-label="Pages of events[^"]*">(.*?)</nav>', unescape(page), re.S)
+        return [re.findall(r'href="([^"]+)">([^<]+)</a>', one) for one in found]
+
+    assert pagers(0) == [[(f"{at}&offset=1", "Next page")]] * 2
+    assert pagers(1) == [[(at, "First page"), (at, "Previous page")]] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("/teams", "Teams"),
+        ("/team?team_id=t1", "Team Team One"),
+        (f"/invoice?number={FIRST}", f"Invoice {FIRST}"),
+        (f"/invoice/line?number={FIRST}&line_no=1", f"Line 1 of {FIRST}"),
+        ("/finance?month=2026-08", "Finance, August 2026"),
+        ("/runs/cycle_close/r1", "Checks of cycle_close/r1"),
+    ],
+)
+def test_a_page_s_title_says_what_it_shows(client_of: Clients, path: str, title: str) -> None:
+    with client_of(OPERATOR) as client:
+        app.dependency_overrides[_reader] = lambda: _SeesRuns(user="root")
+        page = client.get(path).text
+    assert f"<title>{title} · Carryover</title>" in page
+
+
+class _SeesRuns(Reader):
+    def may_see(self, run: str) -> bool:
+        """Airflow would be asked here."""
+        return True
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        (f"/invoice/line?number={FIRST}&line_no=x", "“line_no” has"),
+        (f"/invoice/line?number={FIRST}", "“line_no” has"),
+        (f"/invoice/line?number={FIRST}&line_no=0&offset=-1", "“line_no” and “offset” have"),
+        ("/teams?sort=x", "“sort” has"),
+    ],
+)
+def test_a_wrong_address_is_told_in_a_sentence(client_of: Clients, path: str, names: str) -> None:
+    with client_of(OPERATOR) as client:
+        answer = client.get(path)
+    assert answer.status_code == 400
+    said = text_of(answer.text)
+    assert f"The address of this page is not right: {names} no value, or none that is possible. Teams" in said
+
+
 def test_finance_shows_states_and_the_month_around(client_of: Clients) -> None:
     page = read(client_of, OPERATOR, "/finance", month="2026-08")
     said = text_of(page)
@@ -125,6 +182,15 @@ def test_operations_links_runs_in_airflow(client_of: Clients) -> None:
     assert "unknown api 1" in said and "unattributed app 1" in said
     assert "7 5 0 2" in said, "records, accepted, duplicates, quarantined of the batch"
     assert "Parked teams: 1" in said
+
+
+def test_operations_leads_to_what_it_counts(client_of: Clients) -> None:
+    page = read(client_of, OPERATOR, "/operations")
+    assert "Last close No. 1, issued as of 2 Aug 2026, 00:00 UTC" in text_of(page)
+    by_reason = page[page.index("In quarantine, by reason") : page.index("Alerts that hold")]
+    assert by_reason.count('href="#batches"') == 2 and 'id="batches"' in page
+    assert re.search(r'<a href="/teams\?sort=alerts">.*?</a>', page), "teams with most alerts first"
+    assert 'href="#parked"' in page and 'id="parked"' in page
 
 
 def test_usage_by_app_by_unit_and_as_a_file(books: Books, client_of: Clients) -> None:
@@ -246,6 +312,21 @@ def test_names_are_text_and_nothing_else(hostile: Home, monkeypatch: pytest.Monk
             assert answer.status_code == 200, (path, answer.text)
             assert not re.search(r"<script(?! src=./static)|<img|onerror=alert\(1\)>[^&]*<", answer.text), path
             assert "{{7*7}}" in answer.text.replace("<wbr>", "") or path in paths[-2:], path
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("files /srv/carryover/in", "files /<wbr>srv/<wbr>carryover/<wbr>in"),
+        ("usage_2026-02.csv", "usage_<wbr>2026-<wbr>02.<wbr>csv"),
+        ("interdepartmental", "interdepartmental"),
+        ("0123456789abcdef" * 2, "0123456789abcdef<wbr>0123456789abcdef"),
+        ("a<b>/", "a&lt;b&gt;/"),
+        ("", ""),
+    ],
+)
+def test_identifiers_break_between_their_words(text: str, shown: str) -> None:
+    assert rendering.templates.filters["broken"](text) == shown
 
 
 NOON = datetime(2026, 8, 11, 12, tzinfo=UTC)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
 
+from billing.core.errors import NotFound
 from billing.store import validations
 from billing.store.audit_files import has_report, read_report
 from billing.store.home import Home
@@ -21,8 +22,11 @@ from billing.web.access import ReaderDep, ViewerDep
 from billing.web.answers import guard
 from billing.web.api import api
 from billing.web.books import opened
-from billing.web.pages.rendering import show
+from billing.web.pages.rendering import PageRoute, show
 from billing.web.pages.routes import pages
+from billing.web.parameters import Now
+from billing.web.reading.checks import expectations_of
+from billing.web.viewer import NotForYou
 
 LISTED = 100
 RERUNS = "audit_rerun"
@@ -32,11 +36,14 @@ app = FastAPI(title="Billing", docs_url=None, redoc_url=None, openapi_url=None)
 guard(app)
 app.include_router(api)
 app.include_router(pages)
+checks = APIRouter(route_class=PageRoute)
 
 
-@app.get("/runs/{dag_id}/{run_id:path}")
-def checks_of_run(dag_id: str, run_id: str, request: Request, reader: ReaderDep) -> HTMLResponse:
-    """What was checked in a DAG run."""
+@checks.get("/runs/{dag_id}/{run_id:path}")
+def checks_of_run(
+    dag_id: str, run_id: str, request: Request, reader: ReaderDep, viewer: ViewerDep, at: Now
+) -> HTMLResponse:
+    """What was checked in a DAG run; a tab of the run in Airflow, too."""
     run = f"{dag_id}/{run_id}"
     _demand(reader.may_see(run))
     with opened() as home, home.database.read() as connection:
@@ -44,15 +51,18 @@ def checks_of_run(dag_id: str, run_id: str, request: Request, reader: ReaderDep)
         report = dag_id == RERUNS and has_report(home, run_id)
     values: dict[str, Any] = {
         "title": f"Checks of {run}",
+        "run": run,
         "checks": found,
         "older": None,
         "report": run_id if report else "",
     }
-    return show("checks.html", request, None, **values)  # in a tab of the run, which has Airflow's navigation
+    return show("checks.html", request, viewer, at=at, section="checks", **values)
 
 
-@app.get("/checks")
-def all_checks(request: Request, reader: ReaderDep, viewer: ViewerDep, before: int | None = None) -> HTMLResponse:
+@checks.get("/checks")
+def all_checks(
+    request: Request, reader: ReaderDep, viewer: ViewerDep, at: Now, before: int | None = None
+) -> HTMLResponse:
     """The newest checks that the reader may see; older ones by ``before``."""
     _demand(not reader.is_limited)
     with opened() as home, home.database.read() as connection:
@@ -60,11 +70,11 @@ def all_checks(request: Request, reader: ReaderDep, viewer: ViewerDep, before: i
     older = found[-1].validation_no if len(found) == LISTED else None
     allowed = {run: reader.may_see(run) for run in {check.run for check in found}}
     mine = [check for check in found if allowed[check.run]]
-    values: dict[str, Any] = {"title": "Checks", "checks": mine, "older": older, "report": "", "section": "checks"}
-    return show("checks.html", request, viewer, **values)
+    values: dict[str, Any] = {"title": "Checks", "run": "", "checks": mine, "older": older, "report": ""}
+    return show("checks.html", request, viewer, at=at, section="checks", **values)
 
 
-@app.get("/audits/{run_id:path}")
+@checks.get("/audits/{run_id:path}")
 def audit_report(run_id: str, reader: ReaderDep) -> HTMLResponse:
     """The report of a rerun of closed cycles, as it was left."""
     _demand(reader.may_see(f"{RERUNS}/{run_id}"))
@@ -73,24 +83,37 @@ def audit_report(run_id: str, reader: ReaderDep) -> HTMLResponse:
     return HTMLResponse(page)
 
 
-@app.get("/checks/{number}")
-def check(number: int, reader: ReaderDep) -> HTMLResponse:
-    """The Data Docs page of a check, as it was made then."""
+@checks.get("/checks/{number}")
+def check(
+    number: int, request: Request, reader: ReaderDep, viewer: ViewerDep, at: Now, kept: bool = False
+) -> HTMLResponse:
+    """A check: each expectation, and what was found. ``kept``: its Data Docs page as it was made then."""
     _demand(not reader.is_limited)
     with opened() as home:
         found = _found(home, number)
         _demand(reader.may_see(found.run))
         page = validations.read_page(home.checks, found)
-    return HTMLResponse(page)
+    if kept:
+        return HTMLResponse(page)
+    values: dict[str, Any] = {
+        "title": f"Check {number}",
+        "check": found,
+        "failed": {failure["name"] for failure in found.failed},
+        "expectations": expectations_of(page),
+    }
+    return show("check.html", request, viewer, at=at, section="checks", **values)
 
 
 def _found(home: Home, number: int) -> Validation:
     if not 0 < number < 2**63:
-        raise HTTPException(404, "There is no such check.")
+        raise NotFound("There is no such check.")
     with home.database.read() as connection:
         return validations.read(connection, number)
 
 
 def _demand(allowed: bool) -> None:
     if not allowed:
-        raise HTTPException(403, "This DAG's runs are not for you to see.")
+        raise NotForYou("This DAG’s runs are not for you to see.")
+
+
+app.include_router(checks)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime
+import re
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import date, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -33,6 +34,10 @@ POLICY = (
 )
 """Styles and scripts are our own two files; nothing in a page can load or run anything else."""
 _STATIC: Mapping[str, str] = {"billing.css": "text/css; charset=utf-8", "billing.js": "text/javascript; charset=utf-8"}
+_PARTS = re.compile(r"[^/_.:-]{1,24}(?:[/_.:-]{1,8}|$)|[^/_.:-]{1,16}|[/_.:-]{1,8}", re.DOTALL)
+"""Pieces of an identifier that stay whole. Every character is in one of them."""
+_INSTANT = re.compile(r"\b([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z)")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 templates = Environment(
     loader=PackageLoader("billing.web", "templates"),
@@ -70,12 +75,19 @@ class PageRoute(APIRoute):
             try:
                 return await answer(request)
             except RequestValidationError as wrong:
-                said = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in wrong.errors())
-                return _refused(request, 400, said)
+                if any(each["loc"][0] == "path" for each in wrong.errors()):
+                    return _refused(request, 404, "There is no such page.")
+                return _refused(request, 400, _not_right(str(each["loc"][-1]) for each in wrong.errors()))
             except BillingError as refusal:
                 return _refused(request, status_of(refusal), str(refusal))
 
         return handler
+
+
+def _not_right(parameters: Iterable[str]) -> str:
+    names = [f"“{name}”" for name in dict.fromkeys(parameters)]
+    have = "has" if len(names) == 1 else "have"
+    return f"The address of this page is not right: {' and '.join(names)} {have} no value, or none that is possible."
 
 
 def _refused(request: Request, status: int, message: str) -> HTMLResponse:
@@ -110,7 +122,7 @@ def _link(context: Context, path: str, **query: object) -> str:
 
 def _time(value: datetime, words: str) -> Markup:
     instant = value.isoformat().replace("+00:00", "Z")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(instant, wording.absolute(value), words)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(instant, wording.absolute(value), _whole(words))
 
 
 @pass_context
@@ -129,17 +141,35 @@ def _instant(value: datetime) -> Markup:
     return _time(value, wording.absolute(value))
 
 
+def _told(text: str) -> Markup:
+    """A text with its instants as every page tells them; what only looks like one stays as it is."""
+    return Markup().join(_read(one) if place % 2 else one for place, one in enumerate(_INSTANT.split(text)))
+
+
+def _read(text: str) -> Markup | str:
+    try:
+        return _instant(datetime.fromisoformat(text))
+    except ValueError:
+        return text
+
+
 def _instant_us(us: int) -> Markup:
     return _instant(from_us(us))
 
 
+def _day(value: date) -> str:
+    """``15 Jul 2026``, on one line."""
+    return _whole(wording.day(value))
+
+
+def _whole(words: str) -> str:
+    """Words that stay on one line, but for a break between a day and its time."""
+    return words.replace(" ", _NO_BREAK).replace(f",{_NO_BREAK}", ", ")
+
+
 def _broken(text: str) -> Markup:
-    """A long identifier, where a line may break."""
-    return Markup("<wbr>").join(escape(part) for part in _parts(text))
-
-
-def _parts(text: str) -> list[str]:
-    return [text[low : low + 16] for low in range(0, len(text), 16)]
+    """A long identifier, where a line may break: after what parts its words, and within what has none."""
+    return Markup("<wbr>").join(escape(part) for part in _PARTS.findall(text))
 
 
 templates.filters |= {
@@ -147,7 +177,7 @@ templates.filters |= {
     "money": wording.money,
     "percent": wording.percent,
     "permille": wording.permille,
-    "day": wording.day,
+    "day": _day,
     "local": wording.local,
     "word": wording.word,
     "units": wording.units,
@@ -159,6 +189,7 @@ templates.filters |= {
     "ago": _ago,
     "instant": _instant,
     "instant_us": _instant_us,
+    "told": _told,
     "broken": _broken,
 }
 templates.globals |= {"link": _link, "outlook": wording.outlook, "counted": wording.counted}

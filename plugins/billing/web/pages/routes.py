@@ -70,7 +70,7 @@ def team(request: Request, viewer: ViewerDep, at: Now, team_id: Id) -> Response:
         usage=usage,
         panels=drawn[:PANELS],
         not_drawn=len(drawn[PANELS:]),
-        title=page.name or page.team_id,
+        title=f"Team {page.name or page.team_id}",
         section="teams",
     )
 
