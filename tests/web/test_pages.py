@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from billing.core.errors import UsageError
 from billing.settings.settings import Settings
 from billing.store.home import Home
-from billing.web.pages import bars, daily, wording
+from billing.web.pages import bars, daily, rendering, wording
 from billing.web.pages.bars import Series
 from billing.web.reading.invoice import invoice
 from billing.web.reading.team import BalanceRow, team
@@ -53,7 +53,7 @@ def test_teams_are_listed_found_and_linked(client_of: Clients) -> None:
     said = text_of(page)
     assert "3 teams, sorted by least left." in said
     assert said.index("Team One") < said.index("Team Two") < said.index("Straße 100%")
-    assert "5 % left" in said and "in 12 days" in said and "2.30 EUR" in said
+    assert "5 % left" in said and "23 Aug 2026 (in 12 days)" in said and "2.30 EUR" in said
     assert f'href="/team?{urlencode({"team_id": ODD})}"' in unescape(page), "an id that no path would survive"
     with client_of(OPERATOR) as client:
         assert client.get("/team", params={"team_id": ODD}).status_code == 200
@@ -75,10 +75,13 @@ def test_a_team_shows_what_the_read_model_has(books: Books, client_of: Clients) 
             f"{wording.number(api.carry)} of {wording.number(api.unit_size or 0)} minutes towards the next unit" in said
         )
     assert f"Would be invoiced today, net {model.cycle.spend} EUR" in said
-    assert "140 of 150 units available" in said and "Refreshes in 12 days" in said
+    assert "140 of 150 units available" in said and "Refreshes 23 Aug 2026 (in 12 days)" in said
     assert "2 grants not valid now" in said
-    assert "5 of 9 never used, ended yesterday" in said and "next: 7, begins later" in said
+    assert "5 of 9 never used, ended 10 Aug 2026 (yesterday)" in said and "next: 7, begins later" in said
     assert FIRST in said and SECOND not in said
+    seats = said[said.index("seats1 Capacity") :]
+    bought = "seats1 Capacity 1 Jul 2026, 00:00 UTC no end set its last grant ends 1 Jul 2027 (in 323 days)"
+    assert seats.startswith(bought), seats[:120]
     assert "There is not enough usage yet" not in said and "Too few days of usage." in said
 
 
@@ -327,6 +330,25 @@ def test_a_forecast_in_words(forecast: str, words: str) -> None:
         forecast=forecast,
     )
     assert wording.outlook(balance, "units") == words
+
+
+@pytest.mark.parametrize(
+    ("balances", "words"),
+    [
+        ([(30, 2), (20, 13)], "30 units refresh on 13 Aug 2026 (in 2 days), 20 on 24 Aug 2026 (in 13 days)"),
+        ([(1, 13), (30, 2)], "30 units refresh on 13 Aug 2026 (in 2 days), 1 on 24 Aug 2026 (in 13 days)"),
+        ([(20, 2), (30, 2), (9, None)], "50 units refresh on 13 Aug 2026 (in 2 days)"),
+        ([(1, 2), (9, None)], "1 unit refreshes on 13 Aug 2026 (in 2 days)"),
+    ],
+)
+def test_each_refresh_says_how_much_comes_again(balances: list[tuple[int, int | None]], words: str) -> None:
+    rows = [
+        {"granted": D(granted), "refreshes_at": None if days is None else NOON + timedelta(days=days)}
+        for granted, days in balances
+    ]
+    parts = rendering.templates.get_template("parts.html").make_module({"at": NOON, "root": ""})
+    said = re.sub(r"<[^>]*>", "", parts.refreshes(rows))  # type: ignore[attr-defined]
+    assert said.strip() == words
 
 
 def test_bars_add_up_and_long_spans_are_months() -> None:

@@ -115,8 +115,8 @@ def _time(value: datetime, words: str) -> Markup:
 
 @pass_context
 def _when(context: Context, value: datetime) -> Markup:
-    """``in 12 days``, with the instant."""
-    return _time(value, wording.relative(value, context["at"]))
+    """``23 Aug 2026 (in 12 days)``, with the instant."""
+    return _time(value, wording.dated(value, context["at"]))
 
 
 @pass_context

@@ -98,6 +98,11 @@ def relative(value: datetime, at: datetime) -> str:
     return f"in {days}" if value > at else f"{days} ago"
 
 
+def dated(value: datetime, at: datetime) -> str:
+    """``23 Aug 2026 (in 12 days)``: the UTC day, also for who prints the page or has no pointer to rest on it."""
+    return f"{day(value.astimezone(UTC).date())} ({relative(value, at)})"
+
+
 def since(value: datetime, at: datetime) -> str:
     """How long ago, in the largest whole unit of minutes, hours or days; the instant where it is yet to come."""
     minutes = int((at - value).total_seconds()) // 60
