@@ -22,7 +22,9 @@ from billing.settings.settings import Settings
 from billing.store.home import Home
 from billing.web.pages import bars, daily, rendering, wording
 from billing.web.pages.bars import Series
+from billing.web.reading.alerts import AlertRow
 from billing.web.reading.invoice import invoice
+from billing.web.reading.known import Api
 from billing.web.reading.team import BalanceRow, team
 from billing.web.reading.usage import usage
 from billing.web.viewer import Viewer
@@ -304,8 +306,8 @@ def test_what_is_not_all_is_never_all(share: str, words: str) -> None:
         ),
         (
             '{"why":"pace","days":56}',
-            "At the pace of the last 8 weeks (1.23 units a day) it lasts until about 20 Aug 2026, "
-            "between 15 Aug 2026 and later than it ends (80 in 100).",
+            "At the pace of the last 8 weeks (1.23 units a day) it lasts until about 20 Aug 2026 "
+            "(in 8 of 10 cases between 15 Aug 2026 and later than it ends).",
         ),
         ("in other words", "In other words."),
         ("", ""),
@@ -330,6 +332,73 @@ def test_a_forecast_in_words(forecast: str, words: str) -> None:
         forecast=forecast,
     )
     assert wording.outlook(balance, "units") == words
+
+
+FLEX = {"source": "token_flex", "api": "", "granted": "1234.5", "available": "0.2", "percent": 5}
+SEATS = {"source": "capacity", "api": "seats", "granted": "5", "available": "1", "percent": 20}
+FREE = {"source": "free", "api": "render", "granted": "30", "available": "0", "percent": 5}
+SOON = {"runs_out_at": "2026-08-12T23:00:00Z", "ends_at": "2026-08-31T22:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "words"),
+    [
+        ("unfunded", {"units": 1, "apis": ["render"]}, "1 unit of Rendering was used that nothing paid for."),
+        (
+            "unfunded",
+            {"units": 1200, "apis": ["render", "seats", "gone"]},
+            "1,200 units of Rendering, Seats and gone were used that nothing paid for.",
+        ),
+        ("low", FLEX, "0.2 of 1,234.5 Token Flex tokens are left (5 % or less)."),
+        ("low", SEATS, "1 of 5 seats of Seats is left (20 % or less)."),
+        ("low", FREE, "0 of 30 free units of Rendering are left (5 % or less)."),
+        ("runs_out", FLEX | SOON, "At the pace of the last weeks Token Flex tokens run out about 12 Aug 2026."),
+        ("ends", FLEX | SOON, "0.2 of 1,234.5 Token Flex tokens end unused on 31 Aug 2026."),
+        (
+            "payment_expires",
+            {"brand": "visa", "last4": "4242", "expires": "2026-08"},
+            "The stored payment method (visa 4242) expires at the end of August 2026.",
+        ),
+        (
+            "payment_missing",
+            {"subscription_id": "s1"},
+            "There is no stored payment method for pay as you go (s1).",
+        ),
+        ("of tomorrow", {"subject": "In other words"}, "In other words."),
+        ("of tomorrow", {"left": "5", "of": "150"}, "left: 5, of: 150."),
+        ("low", {"subject": "As it was told before."}, "As it was told before."),
+    ],
+)
+def test_an_alert_is_told_in_the_words_of_the_cards(kind: str, detail: dict[str, object], words: str) -> None:
+    apis = {
+        "render": Api(api="render", name="Rendering", usage_unit="minute", billing="rated"),
+        "seats": Api(api="seats", name="Seats", usage_unit="seat", billing="resource"),
+        "gone": Api(api="gone", name="", usage_unit="", billing=""),
+    }
+    alert = AlertRow(alert_key="k", kind=kind, subject_id="s", raised_at=NOON, ended_at=None, detail=detail, apis=apis)
+    assert wording.alert_says(alert) == words
+
+
+def test_days_that_are_one_are_told_once() -> None:
+    """Where the forecast's range is within a day, there is nothing between."""
+    one = BalanceRow(
+        subscription_id="s",
+        grant_id="g",
+        granted=D(9),
+        used=D(1),
+        available=D(8),
+        share_left=D("0.888889"),
+        ends_at=None,
+        ends_in_days=None,
+        refreshes_at=None,
+        refreshes_in_days=None,
+        per_day=D(8),
+        runs_out_earliest=NOON,
+        runs_out=NOON + timedelta(hours=1),
+        runs_out_latest=NOON + timedelta(hours=2),
+        forecast='{"why":"pace","days":56}',
+    )
+    assert wording.outlook(one, "units").endswith("(8 units a day) it lasts until 11 Aug 2026.")
 
 
 @pytest.mark.parametrize(

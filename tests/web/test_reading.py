@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import date, timedelta
@@ -16,7 +17,7 @@ from billing.core.errors import BillingError, NotFound, UsageError
 from billing.core.instants import day_number
 from billing.core.model import Kind
 from billing.core.payments import ChargeState, EventKind, Money
-from billing.store.tables import CodePointText, invoices, payment_events, standing_refreshes
+from billing.store.tables import CodePointText, alerts, invoices, payment_events, standing_refreshes
 from billing.web.reading.finance import finance_month
 from billing.web.reading.invoice import document, events_of_line, file_name, invoice
 from billing.web.reading.operations import operations
@@ -154,6 +155,33 @@ def test_a_team_s_running_cycle_and_its_troubles(books: Books) -> None:
     assert ("dev", "developer") in {(m.user, m.role) for m in page.members}
     assert (page.parked, other.parked and other.parked.reason) == (None, "no_unit_size")
     assert (odd.cycle, odd.cards, odd.hub, odd.freshness.as_of) == (None, (), None, None)
+
+
+def test_a_balance_that_is_low_is_told_and_counted_once(books: Books) -> None:
+    """Below several shares: with the smallest. Another balance, and another kind of alert, are others."""
+    told = {
+        "low/20%/flex/g1": 20,
+        "low/5%/flex/g1": 5,
+        "low/20%/flex/g2": 20,
+        "low/5%/token_flex/g1": 5,
+        "runs_out/flex/g1": None,
+    }
+    row = {"team_id": "t1", "subject_id": "g", "raised_at_us": NOW_US, "ended_at_us": None}
+    rows = [
+        row | {"alert_key": key, "kind": key.split("/")[0], "detail": json.dumps({"percent": share} if share else {})}
+        for key, share in told.items()
+    ]
+    with look(books) as connection:
+        nested = connection.begin_nested()
+        connection.execute(insert(alerts), rows)
+        shown = [one.alert_key for one in team(connection, OPERATOR, "t1", at=NOW).alerts if one.ended_at is None]
+        listed = {row.team_id: row.alerts for row in teams(connection, OPERATOR).teams}
+        first = teams(connection, OPERATOR, sort=Sort.ALERTS).teams[0]
+        kinds = {one.name: one.count for one in operations(connection, OPERATOR).alerts}
+        nested.rollback()
+    assert sorted(shown) == ["low 1", "low/20%/flex/g2", "low/5%/flex/g1", "low/5%/token_flex/g1", "runs_out/flex/g1"]
+    assert (listed["t1"], listed["t2"], first.team_id) == (5, 2, "t1")
+    assert kinds == {"balance_low": 3, "low": 3, "runs_out": 1}
 
 
 def test_an_invoice_s_state_is_what_its_money_came_to(books: Books) -> None:

@@ -161,4 +161,4 @@ templates.filters |= {
     "instant_us": _instant_us,
     "broken": _broken,
 }
-templates.globals |= {"link": _link, "outlook": wording.outlook, "counted": wording.counted}
+templates.globals |= {"link": _link, "outlook": wording.outlook, "counted": wording.counted, "often": wording.OFTEN}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,7 +19,6 @@ from billing.core.standing import BalanceState
 from billing.store.database import in_parts
 from billing.store.invoices import from_minor
 from billing.store.tables import (
-    alerts,
     invoices,
     parked,
     quarantine,
@@ -30,13 +28,13 @@ from billing.store.tables import (
     standings,
 )
 from billing.web.reading import known
+from billing.web.reading.alerts import AlertRow, alerts_of
 from billing.web.reading.freshness import Freshness, of_standings
 from billing.web.reading.known import instant, money, quantity
 from billing.web.reading.payments import InvoiceRow, invoice_rows
 from billing.web.viewer import Viewer
 
 INVOICES = 100
-ENDED_ALERTS = 20
 _SHARE_DIGITS = 6
 _ORDER = {source: place for place, source in enumerate((*Kind, UNFUNDED))}
 
@@ -173,18 +171,6 @@ class RunningCycle:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AlertRow:
-    """What admins were told of; ``ended_at`` is None as long as it is so. ``detail``: what the alert says, by name."""
-
-    alert_key: str
-    kind: str
-    subject_id: str
-    raised_at: datetime
-    ended_at: datetime | None
-    detail: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class QuarantinedRows:
     """Records of the team's apps that wait in quarantine, by reason and app; days are in UTC, None where unreadable."""
 
@@ -234,7 +220,8 @@ class Member:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeamPage:
     """Everything of one team. ``cycle`` is None before its first, and before its first standing. ``invoices``: the
-    newest 100, newest first. ``alerts``: those that still hold, newest first, then the last 20 that ended.
+    newest 100, newest first. ``alerts``: those that still hold, newest first (of a balance that fell below several
+    shares the smallest), then the last 20 that ended.
     """
 
     team_id: str
@@ -272,7 +259,7 @@ def team(connection: Connection, viewer: Viewer, team_id: str, *, at: datetime) 
         subscriptions=held,
         cards=_cards(connection, team_id, _purchased(held, grants), at_us),
         cycle=None if standing is None else _cycle(connection, standing, at_us),
-        alerts=_alerts(connection, team_id),
+        alerts=alerts_of(connection, team_id),
         invoices=tuple(invoice_rows(connection, newest.order_by(invoices.c.number.desc()).limit(INVOICES), at)),
         quarantine=_quarantine(connection, [app.app_id for app in hub.apps] if hub else []),
         parked=_parked(connection, team_id),
@@ -484,27 +471,6 @@ def _units(rows: Sequence[Row[Any]]) -> tuple[UnitsBySource, ...]:
     """Units by source in the order in which sources pay, without those that gave none."""
     sums = {source: sum(row._mapping[f"{source}_units"] for row in rows) for source in SOURCES}
     return tuple(UnitsBySource(source=source, units=units) for source, units in sums.items() if units)
-
-
-def _alerts(connection: Connection, team_id: str) -> tuple[AlertRow, ...]:
-    mine = select(alerts).where(alerts.c.team_id == team_id)
-    newest = (alerts.c.raised_at_us.desc(), alerts.c.alert_key)
-    held = connection.execute(mine.where(alerts.c.ended_at_us.is_(None)).order_by(*newest)).all()
-    ended = mine.where(alerts.c.ended_at_us.is_not(None)).order_by(alerts.c.ended_at_us.desc(), alerts.c.alert_key)
-    rows = [*held, *connection.execute(ended.limit(ENDED_ALERTS)).all()]
-    return tuple(alert_row(row) for row in rows)
-
-
-def alert_row(row: Row[Any]) -> AlertRow:
-    """An alert as it is shown."""
-    return AlertRow(
-        alert_key=row.alert_key,
-        kind=row.kind,
-        subject_id=row.subject_id,
-        raised_at=from_us(row.raised_at_us),
-        ended_at=instant(row.ended_at_us),
-        detail=json.loads(row.detail),
-    )
 
 
 def _quarantine(connection: Connection, app_ids: Sequence[str]) -> tuple[QuarantinedRows, ...]:
