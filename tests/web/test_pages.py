@@ -23,7 +23,7 @@ from billing.store.home import Home
 from billing.web.pages import bars, daily, rendering, wording
 from billing.web.pages.bars import Series
 from billing.web.reading.alerts import AlertRow
-from billing.web.reading.invoice import invoice
+from billing.web.reading.invoice import StoredMethod, invoice
 from billing.web.reading.known import Api
 from billing.web.reading.team import BalanceRow, team
 from billing.web.reading.usage import usage
@@ -106,6 +106,29 @@ def test_an_invoice_says_why_it_has_its_amount(books: Books, client_of: Clients)
         assert document.sha256 in said
     other = text_of(read(client_of, OPERATOR, "/invoice", number=SECOND))
     assert NOTE in other and "a mistake of ours" in other
+    assert "Still owed 1.76 EUR due 2 Aug 2026" in said and "due" not in other[: other.index("Lines")]
+    assert "To be paid by bank transfer." in said and "To be paid" not in other, "nothing is owed any more"
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (("stripe", "visa", "4242", False), "To be charged to visa ending 4242."),
+        (("stripe", "", "4242", False), "To be charged to the card ending 4242."),
+        (("stripe", "", "", False), "To be charged via stripe."),
+        (("stripe", "", "3000", True), "To be collected by SEPA direct debit."),
+    ],
+)
+def test_an_invoice_says_how_it_is_paid(books: Books, method: tuple[str, str, str, bool], words: str) -> None:
+    """Rule 6.5, as the invoice itself says it."""
+    gateway, brand, last4, by_debit = method
+    with books.home.database.read() as connection:
+        page = invoice(connection, OPERATOR, FIRST, at=NOW)
+    stored = StoredMethod(gateway=gateway, brand=brand, last4=last4, is_direct_debit=by_debit)
+    assert wording.paid_how(replace(page, payment_method=stored)) == words
+    assert wording.paid_how(replace(page, payment_method=stored, head=replace(page.head, total=D(0)))) == (
+        "Nothing to pay."
+    )
 
 
 def test_a_line_leads_to_its_events(client_of: Clients) -> None:
@@ -225,6 +248,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         hubs=[f"h1,{name}", "h2,Hub Two"],
         apis=[f"render,{name},minute,rated", *REFERENCE["apis"][1:]],
         team_members=[f"{name},t1,buyer"],
+        subscriptions=[f"{row}pm1" if row.startswith("payg1") else row for row in REFERENCE["subscriptions"]],
+        payment_methods=["pm1,c1,stripe,tok_1,<b>visa</b>,4242,2028-11"],
     )
     shop.ingest(f"{name},2026-07-05T00:00:00Z,a1,render,65.5,,", now="08-02", name="july.csv")
     shop.close("08-02")
@@ -250,6 +275,8 @@ def test_names_are_text_and_nothing_else(hostile: Home, monkeypatch: pytest.Monk
             answer = client.get(path)
             assert answer.status_code == 200, (path, answer.text)
             assert not re.search(r"<script(?! src=./static)|<img|onerror=alert\(1\)>[^&]*<", answer.text), path
+            assert "<b>visa" not in answer.text, path
+            assert ("To be charged to <b>visa</b> ending 4242." in unescape(answer.text)) == (path == paths[4]), path
             assert "{{7*7}}" in answer.text.replace("<wbr>", "") or path in paths[-2:], path
 
 

@@ -190,6 +190,8 @@ def test_an_invoice_s_state_is_what_its_money_came_to(books: Books) -> None:
         [second] = team(connection, OPERATOR, "t2", at=NOW).invoices
     assert (first.number, first.state, first.total, first.collected) == (FIRST, "declined", D("2.76"), D("1.00"))
     assert (first.outstanding, first.documents) == (D("1.76"), ("pdf",))
+    assert (first.issue_date, first.due_date) == (date(2026, 8, 2), date(2026, 8, 2)), "a charge is due at once"
+    assert (second.issue_date, second.due_date) == (date(2026, 8, 2), date(2026, 9, 1)), "a transfer after 30 days"
     assert (second.number, second.state, second.credited, second.outstanding) == (
         SECOND,
         "credited",
@@ -356,6 +358,7 @@ def test_an_invoice_can_be_checked_by_hand(books: Books) -> None:
     assert page.charge is not None and with_problem.charge is not None
     assert (page.charge.state, page.charge.problem) == ("declined", "")
     assert with_problem.charge.problem == "card_declined"
+    assert (page.payment_method, credited.payment_method) == (None, None)
     assert (page.origin.close_no, page.origin.pinned_batch, page.customer.legal_name) == (1, 1, "Buyer One")
     [note] = credited.credit_notes
     assert (note.number, note.total, note.reason) == (NOTE, credited.head.total, "a mistake of ours")

@@ -155,6 +155,7 @@ templates.filters |= {
     "alert": wording.alert,
     "alert_says": wording.alert_says,
     "size": wording.size,
+    "paid_how": wording.paid_how,
     "when": _when,
     "ago": _ago,
     "instant": _instant,

@@ -15,6 +15,7 @@ from billing.core.model import UNFUNDED, Kind
 from billing.core.outlook import HORIZON_DAYS, Why
 from billing.core.quantity import three_digits
 from billing.web.reading.alerts import AlertRow
+from billing.web.reading.invoice import InvoicePage
 from billing.web.reading.known import Api
 from billing.web.reading.team import BalanceRow
 
@@ -224,6 +225,20 @@ def _api(one: AlertRow, api: str) -> str:
 def _listed(names: list[str]) -> str:
     """``A, B and C``."""
     return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
+
+
+def paid_how(page: InvoicePage) -> str:
+    """How an invoice is to be paid, as the invoice itself says it (rule 6.5)."""
+    method = page.payment_method
+    if page.head.total == 0:
+        return "Nothing to pay."
+    if method is None:
+        return "To be paid by bank transfer."
+    if method.is_direct_debit:
+        return "To be collected by SEPA direct debit."
+    if not method.brand and not method.last4:
+        return f"To be charged via {method.gateway}."
+    return f"To be charged to {method.brand or 'the card'}{method.last4 and f' ending {method.last4}'}."
 
 
 def outlook(balance: BalanceRow, unit: str) -> str:

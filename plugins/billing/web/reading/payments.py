@@ -137,7 +137,8 @@ def _or_none(column: ColumnElement[Any]) -> ColumnElement[int]:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InvoiceRow:
     """An invoice in a list. ``credited``: what credit notes gave back; ``collected``: what is held of the buyer's money
-    for it; ``outstanding``: what is still owed, below 0 what is owed to the buyer. ``documents``: kinds of its files.
+    for it; ``outstanding``: what is still owed, below 0 what is owed to the buyer. ``due_date``: after it the invoice
+    is overdue as long as anything is owed; a charge is due at once. ``documents``: kinds of its files.
     """
 
     number: str
@@ -147,6 +148,7 @@ class InvoiceRow:
     period_first_day: date
     period_last_day: date
     issue_date: date
+    due_date: date
     currency: str
     net: Decimal
     tax: Decimal
@@ -186,6 +188,7 @@ def _row(head: Row[Any], period: tuple[date, date], account: Account, on: date, 
         period_first_day=period[0],
         period_last_day=period[1],
         issue_date=from_day(head.issue_day),
+        due_date=account.due,
         currency=head.currency,
         net=money(head.net_minor),
         tax=money(head.tax_minor),
