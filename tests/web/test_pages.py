@@ -146,6 +146,27 @@ def test_finance_shows_states_and_the_month_around(client_of: Clients) -> None:
     only = text_of(read(client_of, OPERATOR, "/finance", month="2026-08", state="declined"))
     assert FIRST in only and SECOND not in only.split("Credit notes")[0]
     assert "Nothing was issued" in text_of(read(client_of, OPERATOR, "/finance", month="2025-01"))
+    assert "July 2026" in said and "September 2026" in said and "2026-07" not in said
+    assert f"{FIRST} Team One Buyer One" in said and "Team Two" in said
+    assert "no unit size An API was used while it had no unit size." in said and "–" not in said
+
+
+def test_a_chip_of_finance_chooses_its_currency(client_of: Clients) -> None:
+    """And only the one that was chosen is current; the page stays at its invoices."""
+    asked = {"month": "2026-08", "state": "declined"}
+    chips = re.compile(r'<a href="([^"]*)"([^>]*)><span class="state')
+    page = read(client_of, OPERATOR, "/finance", **asked, currency="EUR")
+    assert [(unescape(href), "aria-current" in more) for href, more in chips.findall(page)] == [
+        ("/finance?month=2026-08&state=declined&currency=EUR#invoices", True),
+        ("/finance?month=2026-08&state=credited&currency=EUR#invoices", False),
+    ]
+    assert "Invoices: declined, EUR" in text_of(page) and 'href="/finance?month=2026-08#invoices">All' in page
+    other = read(client_of, OPERATOR, "/finance", **asked, currency="USD")
+    assert 'aria-current="true"' not in other and f"number={FIRST}" not in other.split("Credit notes")[0]
+    for wrong in ("eur", "EURO", "E", "E\x00R"):
+        with client_of(OPERATOR) as client:
+            assert client.get("/finance", params={"currency": wrong}).status_code == 400
+            assert client.get("/api/v1/month", params={"month": "2026-08", "currency": wrong}).status_code == 422
 
 
 def test_operations_links_runs_in_airflow(client_of: Clients) -> None:

@@ -416,6 +416,14 @@ def test_a_month_adds_up(books: Books) -> None:
         )
         declined = finance_month(connection, OPERATOR, "2026-08", at=NOW, state=InvoiceState.DECLINED)
         empty = finance_month(connection, OPERATOR, "2026-07", at=NOW)
+        euros = finance_month(connection, OPERATOR, "2026-08", at=NOW, currency="EUR", limit=1)
+        rest = finance_month(connection, OPERATOR, "2026-08", at=NOW, currency="EUR", limit=1, key=euros.next_key)
+        dollars = finance_month(connection, OPERATOR, "2026-08", at=NOW, currency="USD")
+        open_dollars = finance_month(
+            connection, OPERATOR, "2026-08", at=NOW, state=InvoiceState.DECLINED, currency="USD"
+        )
+        with pytest.raises(UsageError, match="no key of a page"):
+            finance_month(connection, OPERATOR, "2026-08", at=NOW, key=euros.next_key)
     [euro] = page.currencies
     assert euro.total == euro.credited + euro.collected + euro.written_off + euro.open - euro.owed_to_buyers
     assert (euro.invoices, euro.collected, euro.open, euro.received) == (2, D("1.00"), D("1.76"), D("1.00"))
@@ -424,7 +432,13 @@ def test_a_month_adds_up(books: Books) -> None:
     assert [row.number for row in page.invoices] == [FIRST, SECOND]
     assert ([row.number for row in second.invoices], second.next_key) == ([SECOND], "")
     assert [row.number for row in declined.invoices] == [FIRST]
-    assert [note.number for note in page.credit_notes] == [NOTE]
+    assert [row.number for row in (*euros.invoices, *rest.invoices)] == [FIRST, SECOND]
+    assert (dollars.invoices, open_dollars.invoices, dollars.currencies) == ((), (), page.currencies)
+    assert [(row.team_name, row.customer_name) for row in page.invoices] == [
+        ("Team One", "Buyer One"),
+        ("Team Two", "Buyer Two"),
+    ]
+    assert [(note.number, note.team_name) for note in page.credit_notes] == [(NOTE, "Team Two")]
     assert [(p.team_id, p.team_name) for p in page.parked] == [("t2", "Team Two")]
     assert (page.is_locked, page.time_zone, empty.currencies, empty.invoices) == (False, "Europe/Paris", (), ())
 

@@ -155,6 +155,8 @@ templates.filters |= {
     "alert": wording.alert,
     "alert_says": wording.alert_says,
     "size": wording.size,
+    "month": wording.month,
+    "mend": wording.mend,
     "paid_how": wording.paid_how,
     "when": _when,
     "ago": _ago,

@@ -11,7 +11,8 @@ from decimal import ROUND_DOWN, Decimal
 from zoneinfo import ZoneInfo
 
 from billing.core.forecast import HISTORY_DAYS, SHARE_PERCENT
-from billing.core.model import UNFUNDED, Kind
+from billing.core.model import UNFUNDED, Kind, ParkedReason
+from billing.core.months import Month
 from billing.core.outlook import HORIZON_DAYS, Why
 from billing.core.quantity import three_digits
 from billing.web.reading.alerts import AlertRow
@@ -39,6 +40,17 @@ _ALERTS: Mapping[str, str] = {
 }
 OFTEN = f"in {SHARE_PERCENT // 10} of 10 cases"
 """How often what comes is within the range of a forecast."""
+_MENDS: Mapping[str, str] = {
+    ParkedReason.NO_UNIT_SIZE: "An API was used while it had no unit size. Add one to unit_rates, from its first use.",
+    ParkedReason.NO_TAX_RATE: "The customer’s country has no tax rate on the period’s last day. Add one to tax_rates.",
+    ParkedReason.BOUND_EXCEEDED: (
+        "There are more units than a cycle may have. Look for wrong usage; if it is right, raise max_units_per_cycle."
+    ),
+    ParkedReason.MISSING_PARTICULARS: "The invoice could not be issued legally: fill in what is missing.",
+    ParkedReason.INVALID_INVOICE: "Mend the code or the name that this rule of EN 16931 speaks of.",
+    ParkedReason.REJECTED: "A person left it out at approval; the next close rates it again, and asks.",
+}
+"""What lets a parked team be billed, by reason (rule 3.8)."""
 _BAD_STATES = frozenset({"declined", "blocked", "uncollected", "disputed", "charged_back", "overdue", "failed"})
 _WARNING_STATES = frozenset({"authentication_required", "partly_paid", "overpaid", "processing", "stopped", "open"})
 _GOOD_STATES = frozenset({"paid", "nothing_due", "committed", "success", "passed", "issued_all", "sent"})
@@ -122,6 +134,16 @@ def since(value: datetime, at: datetime) -> str:
 def word(value: str) -> str:
     """An identifier of a state or reason as words."""
     return SOURCES.get(value) or value.replace("_", " ")
+
+
+def mend(reason: str) -> str:
+    """What is to be done about a parked team."""
+    return _MENDS.get(reason, "")
+
+
+def month(text: str) -> str:
+    """``March 2024`` for ``2024-03``."""
+    return f"{Month.parse(text).first_day:%B %Y}"
 
 
 def counted(count: int, one: str, many: str = "") -> str:
