@@ -488,10 +488,14 @@ def test_days_that_can_be_asked_for() -> None:
 
 
 def test_pages_of_the_past_say_so(monkeypatch: pytest.MonkeyPatch, books: Books, client_of: Clients) -> None:
-    assert "Data of the past" not in read(client_of, OPERATOR, "/teams")
+    today = text_of(read(client_of, OPERATOR, "/teams"))
+    assert "Data of the past" not in today and "Figures just now , with" in today
     monkeypatch.setenv("BILLING_PAGES_AT", "2026-08-01T00:00:00Z")
     assert Settings.read().pages_at == datetime(2026, 8, 1, tzinfo=UTC)
-    assert "Data of the past" in read(client_of, OPERATOR, "/teams")
+    past = text_of(read(client_of, OPERATOR, "/teams"))
+    assert "Data of the past: all is shown as of 11 Aug 2026, 12:00 UTC , not of today." in past
+    assert "Figures as of 11 Aug 2026, 12:00 UTC , with" in past and "BILLING_PAGES_AT" not in past
+    assert all("just now" not in read(client_of, OPERATOR, path) for path in ("/operations", "/teams"))
     monkeypatch.setenv("BILLING_PAGES_AT", "yesterday")
     with pytest.raises(UsageError, match="BILLING_PAGES_AT"):
         Settings.read(Path("/nowhere"))

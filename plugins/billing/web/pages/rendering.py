@@ -120,8 +120,16 @@ def _when(context: Context, value: datetime) -> Markup:
 
 
 @pass_context
+def _left(context: Context, value: datetime) -> Markup:
+    """``in 12 days``, where the date stands beside it."""
+    return _time(value, wording.relative(value, context["at"]))
+
+
+@pass_context
 def _ago(context: Context, value: datetime) -> Markup:
-    """``5 minutes ago``, with the instant."""
+    """``5 minutes ago``, with the instant; only the instant where what is shown is not of today."""
+    if context.get("told"):
+        return _instant(value)
     return _time(value, wording.since(value, context["at"]))
 
 
@@ -159,6 +167,7 @@ templates.filters |= {
     "mend": wording.mend,
     "paid_how": wording.paid_how,
     "when": _when,
+    "left": _left,
     "ago": _ago,
     "instant": _instant,
     "instant_us": _instant_us,
