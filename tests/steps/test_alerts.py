@@ -70,8 +70,8 @@ def test_a_low_balance_is_told_once_a_threshold_and_again_of_a_new_grant(shop: S
     assert refresh(shop, "07-14").alerts.raised == 1
     assert sorted(held(shop)) == ["low/20%/flex/g2", "low/5%/flex/g2"]
     assert [(team, customer, mail["subject"]) for team, customer, mail in mails(shop)] == [
-        ("t2", "c2", "Team Two: 20 of 100 flex tokens are left (20 % or less)"),
-        ("t2", "c2", "Team Two: 4 of 100 flex tokens are left (5 % or less)"),
+        ("t2", "c2", "Team Two: 20 of 100 Flex tokens are left (20 % or less)"),
+        ("t2", "c2", "Team Two: 4 of 100 Flex tokens are left (5 % or less)"),
     ]
     grants = [f"g2,flex2,100,{BOUGHT},2027-07-01T00:00:00Z", "g3,flex2,400,2026-07-14T00:00:00Z,2027-08-01T00:00:00Z"]
     shop.load(subscriptions=PAID, payment_methods=CARDS, token_grants=grants)
@@ -179,10 +179,18 @@ def test_each_kind(shop: Shop) -> None:
     refresh(shop, "08-07")
     found = held(shop)
     assert found["unfunded/t2/2026-08-01T00:00:00Z"].subject == "2 units of translate were used that nothing paid for"
-    assert found["ends/2026-08-20T00:00:00Z/flex/g2"].subject == "28 of 30 flex tokens end on 2026-08-20 unused"
+    assert found["ends/2026-08-20T00:00:00Z/flex/g2"].subject == "28 of 30 Flex tokens end on 2026-08-20 unused"
     refresh(shop, "09-02")
     ended = {key for key, alert in held(shop, ended=True).items() if alert.ended_at}
     assert ended == {"unfunded/t2/2026-08-01T00:00:00Z", "ends/2026-08-20T00:00:00Z/flex/g2"}
+
+
+def test_one_unit_that_nothing_paid_for_is_told_as_one(shop: Shop) -> None:
+    world(shop, subscriptions=[row for row in PAID if not row.startswith("payg2")])
+    use(shop, "e1", "07-10", "1", "e2,2026-07-10T00:00:00Z,a2,translate,1,,")
+    refresh(shop, "07-11")
+    (unfunded,) = held(shop).values()
+    assert unfunded.subject == "1 unit of translate was used that nothing paid for"
 
 
 @pytest.mark.parametrize("written", ["2026-08", "08/26", "08/2026"])

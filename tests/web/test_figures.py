@@ -298,12 +298,17 @@ def shown_balances(page: Mapping[str, Any]) -> list[tuple[object, ...]]:
 
 
 def compare_cards(page: Mapping[str, Any]) -> None:
-    """A card is the sum of its balances, and ends or refreshes with the first of them."""
+    """A card is the sum of its balances; it refreshes with the first of them, and ends with the first that has
+    something left.
+    """
     for card in page["cards"]:
         for name in ("granted", "used", "available"):
             assert Decimal(card[name]) == sum(Decimal(one[name]) for one in card["balances"])
-        for name in ("ends_at", "refreshes_at"):
-            assert us_of(card[name]) == min((us_of(o[name]) or 0 for o in card["balances"] if o[name]), default=None)
+        for name, mine in (
+            ("ends_at", [one for one in card["balances"] if Decimal(one["available"])]),
+            ("refreshes_at", card["balances"]),
+        ):
+            assert us_of(card[name]) == min((us_of(o[name]) or 0 for o in mine if o[name]), default=None)
 
 
 def unit_sizes(home: Home) -> tuple[dict[str, list[tuple[int, int]]], set[str]]:
@@ -397,13 +402,19 @@ def compare_usage(world: World, team_id: str) -> None:
 
 
 def compare_row(page: Mapping[str, Any], row: Mapping[str, Any]) -> None:
-    """The list has the team's own figures."""
+    """The list has the team's own figures; a grant that is used up ends nothing, free units that are come again."""
     cycle = page["cycle"] or {"spend": None, "projected": None, "units": []}
     assert (row["spend"], row["projected"]) == (cycle["spend"], cycle["projected"])
     unfunded = sum(one["units"] for one in cycle["units"] if one["source"] == "unfunded")
     assert (row["unfunded_units"] or 0) == unfunded
-    ends = [us_of(one[n]) for c in page["cards"] for one in c["balances"] for n in ("ends_at", "refreshes_at")]
+    balances = [one for card in page["cards"] for one in card["balances"]]
+    ends = [us_of(one["refreshes_at"]) for one in balances]
+    ends += [us_of(one["ends_at"]) for one in balances if Decimal(one["available"])]
     assert us_of(row["first_end"]) == min((end for end in ends if end is not None), default=None)
+    shares = [(Decimal(c["available"]), Decimal(c["granted"])) for c in page["cards"] if Decimal(c["granted"])]
+    least = min((available / granted for available, granted in shares), default=None)
+    assert (row["least_left"] is None) == (least is None)
+    assert least is None or 0 <= least - Decimal(row["least_left"]) < Decimal("0.000001")
 
 
 def compare_html(page: Mapping[str, Any], text: str) -> None:

@@ -24,7 +24,9 @@ from billing.web.access import Reader, _reader
 from billing.web.app import app
 from billing.web.pages import bars, daily, rendering, wording
 from billing.web.pages.bars import Series
-from billing.web.reading.invoice import invoice
+from billing.web.reading.alerts import AlertRow
+from billing.web.reading.invoice import StoredMethod, invoice
+from billing.web.reading.known import Api
 from billing.web.reading.team import BalanceRow, team
 from billing.web.reading.usage import usage
 from billing.web.viewer import Viewer
@@ -55,7 +57,7 @@ def test_teams_are_listed_found_and_linked(client_of: Clients) -> None:
     said = text_of(page)
     assert "3 teams, sorted by least left." in said
     assert said.index("Team One") < said.index("Team Two") < said.index("Straße 100%")
-    assert "5 % left" in said and "in 12 days" in said and "2.30 EUR" in said
+    assert "5 % left" in said and "23 Aug 2026 (in 12 days)" in said and "2.30 EUR" in said
     assert f'href="/team?{urlencode({"team_id": ODD})}"' in unescape(page), "an id that no path would survive"
     with client_of(OPERATOR) as client:
         assert client.get("/team", params={"team_id": ODD}).status_code == 200
@@ -77,10 +79,13 @@ def test_a_team_shows_what_the_read_model_has(books: Books, client_of: Clients) 
             f"{wording.number(api.carry)} of {wording.number(api.unit_size or 0)} minutes towards the next unit" in said
         )
     assert f"Would be invoiced today, net {model.cycle.spend} EUR" in said
-    assert "140 of 150 units available" in said and "Refreshes in 12 days" in said
+    assert "140 of 150 units available" in said and "Refreshes 23 Aug 2026 (in 12 days)" in said
     assert "2 grants not valid now" in said
-    assert "5 of 9 never used, ended yesterday" in said and "next: 7, begins later" in said
+    assert "5 of 9 never used, ended 10 Aug 2026 (yesterday)" in said and "next: 7, begins later" in said
     assert FIRST in said and SECOND not in said
+    seats = said[said.index("seats1 Capacity") :]
+    bought = "seats1 Capacity 1 Jul 2026, 00:00 UTC no end set its last grant ends 1 Jul 2027 (in 323 days)"
+    assert seats.startswith(bought), seats[:120]
     assert "There is not enough usage yet" not in said and "Too few days of usage." in said
 
 
@@ -103,6 +108,29 @@ def test_an_invoice_says_why_it_has_its_amount(books: Books, client_of: Clients)
         assert document.sha256 in said
     other = text_of(read(client_of, OPERATOR, "/invoice", number=SECOND))
     assert NOTE in other and "a mistake of ours" in other
+    assert "Still owed 1.76 EUR due 2 Aug 2026" in said and "due" not in other[: other.index("Lines")]
+    assert "To be paid by bank transfer." in said and "To be paid" not in other, "nothing is owed any more"
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (("stripe", "visa", "4242", False), "To be charged to visa ending 4242."),
+        (("stripe", "", "4242", False), "To be charged to the card ending 4242."),
+        (("stripe", "", "", False), "To be charged via stripe."),
+        (("stripe", "", "3000", True), "To be collected by SEPA direct debit."),
+    ],
+)
+def test_an_invoice_says_how_it_is_paid(books: Books, method: tuple[str, str, str, bool], words: str) -> None:
+    """Rule 6.5, as the invoice itself says it."""
+    gateway, brand, last4, by_debit = method
+    with books.home.database.read() as connection:
+        page = invoice(connection, OPERATOR, FIRST, at=NOW)
+    stored = StoredMethod(gateway=gateway, brand=brand, last4=last4, is_direct_debit=by_debit)
+    assert wording.paid_how(replace(page, payment_method=stored)) == words
+    assert wording.paid_how(replace(page, payment_method=stored, head=replace(page.head, total=D(0)))) == (
+        "Nothing to pay."
+    )
 
 
 def test_a_line_leads_to_its_events(client_of: Clients) -> None:
@@ -175,6 +203,27 @@ def test_finance_shows_states_and_the_month_around(client_of: Clients) -> None:
     only = text_of(read(client_of, OPERATOR, "/finance", month="2026-08", state="declined"))
     assert FIRST in only and SECOND not in only.split("Credit notes")[0]
     assert "Nothing was issued" in text_of(read(client_of, OPERATOR, "/finance", month="2025-01"))
+    assert "July 2026" in said and "September 2026" in said and "2026-07" not in said
+    assert f"{FIRST} Team One Buyer One" in said and "Team Two" in said
+    assert "no unit size An API was used while it had no unit size." in said and "–" not in said
+
+
+def test_a_chip_of_finance_chooses_its_currency(client_of: Clients) -> None:
+    """And only the one that was chosen is current; the page stays at its invoices."""
+    asked = {"month": "2026-08", "state": "declined"}
+    chips = re.compile(r'<a href="([^"]*)"([^>]*)><span class="state')
+    page = read(client_of, OPERATOR, "/finance", **asked, currency="EUR")
+    assert [(unescape(href), "aria-current" in more) for href, more in chips.findall(page)] == [
+        ("/finance?month=2026-08&state=declined&currency=EUR#invoices", True),
+        ("/finance?month=2026-08&state=credited&currency=EUR#invoices", False),
+    ]
+    assert "Invoices: declined, EUR" in text_of(page) and 'href="/finance?month=2026-08#invoices">All' in page
+    other = read(client_of, OPERATOR, "/finance", **asked, currency="USD")
+    assert 'aria-current="true"' not in other and f"number={FIRST}" not in other.split("Credit notes")[0]
+    for wrong in ("eur", "EURO", "E", "E\x00R"):
+        with client_of(OPERATOR) as client:
+            assert client.get("/finance", params={"currency": wrong}).status_code == 400
+            assert client.get("/api/v1/month", params={"month": "2026-08", "currency": wrong}).status_code == 422
 
 
 def test_operations_links_runs_in_airflow(client_of: Clients) -> None:
@@ -286,6 +335,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         hubs=[f"h1,{name}", "h2,Hub Two"],
         apis=[f"render,{name},minute,rated", *REFERENCE["apis"][1:]],
         team_members=[f"{name},t1,buyer"],
+        subscriptions=[f"{row}pm1" if row.startswith("payg1") else row for row in REFERENCE["subscriptions"]],
+        payment_methods=["pm1,c1,stripe,tok_1,<b>visa</b>,4242,2028-11"],
     )
     shop.ingest(f"{name},2026-07-05T00:00:00Z,a1,render,65.5,,", now="08-02", name="july.csv")
     shop.close("08-02")
@@ -311,6 +362,8 @@ def test_names_are_text_and_nothing_else(hostile: Home, monkeypatch: pytest.Monk
             answer = client.get(path)
             assert answer.status_code == 200, (path, answer.text)
             assert not re.search(r"<script(?! src=./static)|<img|onerror=alert\(1\)>[^&]*<", answer.text), path
+            assert "<b>visa" not in answer.text, path
+            assert ("To be charged to <b>visa</b> ending 4242." in unescape(answer.text)) == (path == paths[4]), path
             assert "{{7*7}}" in answer.text.replace("<wbr>", "") or path in paths[-2:], path
 
 
@@ -382,8 +435,8 @@ def test_what_is_not_all_is_never_all(share: str, words: str) -> None:
         ),
         (
             '{"why":"pace","days":56}',
-            "At the pace of the last 8 weeks (1.23 units a day) it lasts until about 20 Aug 2026, "
-            "between 15 Aug 2026 and later than it ends (80 in 100).",
+            "At the pace of the last 8 weeks (1.23 units a day) it lasts until about 20 Aug 2026 "
+            "(in 8 of 10 cases between 15 Aug 2026 and later than it ends).",
         ),
         ("in other words", "In other words."),
         ("", ""),
@@ -410,6 +463,92 @@ def test_a_forecast_in_words(forecast: str, words: str) -> None:
     assert wording.outlook(balance, "units") == words
 
 
+FLEX = {"source": "token_flex", "api": "", "granted": "1234.5", "available": "0.2", "percent": 5}
+SEATS = {"source": "capacity", "api": "seats", "granted": "5", "available": "1", "percent": 20}
+FREE = {"source": "free", "api": "render", "granted": "30", "available": "0", "percent": 5}
+SOON = {"runs_out_at": "2026-08-12T23:00:00Z", "ends_at": "2026-08-31T22:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "words"),
+    [
+        ("unfunded", {"units": 1, "apis": ["render"]}, "1 unit of Rendering was used that nothing paid for."),
+        (
+            "unfunded",
+            {"units": 1200, "apis": ["render", "seats", "gone"]},
+            "1,200 units of Rendering, Seats and gone were used that nothing paid for.",
+        ),
+        ("low", FLEX, "0.2 of 1,234.5 Token Flex tokens are left (5 % or less)."),
+        ("low", SEATS, "1 of 5 seats of Seats is left (20 % or less)."),
+        ("low", FREE, "0 of 30 free units of Rendering are left (5 % or less)."),
+        ("runs_out", FLEX | SOON, "At the pace of the last weeks Token Flex tokens run out about 12 Aug 2026."),
+        ("ends", FLEX | SOON, "0.2 of 1,234.5 Token Flex tokens end unused on 31 Aug 2026."),
+        (
+            "payment_expires",
+            {"brand": "visa", "last4": "4242", "expires": "2026-08"},
+            "The stored payment method (visa 4242) expires at the end of August 2026.",
+        ),
+        (
+            "payment_missing",
+            {"subscription_id": "s1"},
+            "There is no stored payment method for pay as you go (s1).",
+        ),
+        ("of tomorrow", {"subject": "In other words"}, "In other words."),
+        ("of tomorrow", {"left": "5", "of": "150"}, "left: 5, of: 150."),
+        ("low", {"subject": "As it was told before."}, "As it was told before."),
+    ],
+)
+def test_an_alert_is_told_in_the_words_of_the_cards(kind: str, detail: dict[str, object], words: str) -> None:
+    apis = {
+        "render": Api(api="render", name="Rendering", usage_unit="minute", billing="rated"),
+        "seats": Api(api="seats", name="Seats", usage_unit="seat", billing="resource"),
+        "gone": Api(api="gone", name="", usage_unit="", billing=""),
+    }
+    alert = AlertRow(alert_key="k", kind=kind, subject_id="s", raised_at=NOON, ended_at=None, detail=detail, apis=apis)
+    assert wording.alert_says(alert) == words
+
+
+def test_days_that_are_one_are_told_once() -> None:
+    """Where the forecast's range is within a day, there is nothing between."""
+    one = BalanceRow(
+        subscription_id="s",
+        grant_id="g",
+        granted=D(9),
+        used=D(1),
+        available=D(8),
+        share_left=D("0.888889"),
+        ends_at=None,
+        ends_in_days=None,
+        refreshes_at=None,
+        refreshes_in_days=None,
+        per_day=D(8),
+        runs_out_earliest=NOON,
+        runs_out=NOON + timedelta(hours=1),
+        runs_out_latest=NOON + timedelta(hours=2),
+        forecast='{"why":"pace","days":56}',
+    )
+    assert wording.outlook(one, "units").endswith("(8 units a day) it lasts until 11 Aug 2026.")
+
+
+@pytest.mark.parametrize(
+    ("balances", "words"),
+    [
+        ([(30, 2), (20, 13)], "30 units refresh on 13 Aug 2026 (in 2 days), 20 on 24 Aug 2026 (in 13 days)"),
+        ([(1, 13), (30, 2)], "30 units refresh on 13 Aug 2026 (in 2 days), 1 on 24 Aug 2026 (in 13 days)"),
+        ([(20, 2), (30, 2), (9, None)], "50 units refresh on 13 Aug 2026 (in 2 days)"),
+        ([(1, 2), (9, None)], "1 unit refreshes on 13 Aug 2026 (in 2 days)"),
+    ],
+)
+def test_each_refresh_says_how_much_comes_again(balances: list[tuple[int, int | None]], words: str) -> None:
+    rows = [
+        {"granted": D(granted), "refreshes_at": None if days is None else NOON + timedelta(days=days)}
+        for granted, days in balances
+    ]
+    parts = rendering.templates.get_template("parts.html").make_module({"at": NOON, "root": ""})
+    said = re.sub(r"<[^>]*>", "", parts.refreshes(rows))  # type: ignore[attr-defined]
+    assert said.strip() == words
+
+
 def test_bars_add_up_and_long_spans_are_months() -> None:
     """Nothing is lost where series share a colour, or days a bar; a correction draws nothing below the axis."""
     series = [Series(name=f"app {n}", quantities=[D(n)] * 93 + [D(-1)]) for n in range(1, 9)]
@@ -430,10 +569,14 @@ def test_days_that_can_be_asked_for() -> None:
 
 
 def test_pages_of_the_past_say_so(monkeypatch: pytest.MonkeyPatch, books: Books, client_of: Clients) -> None:
-    assert "Data of the past" not in read(client_of, OPERATOR, "/teams")
+    today = text_of(read(client_of, OPERATOR, "/teams"))
+    assert "Data of the past" not in today and "Figures just now , with" in today
     monkeypatch.setenv("BILLING_PAGES_AT", "2026-08-01T00:00:00Z")
     assert Settings.read().pages_at == datetime(2026, 8, 1, tzinfo=UTC)
-    assert "Data of the past" in read(client_of, OPERATOR, "/teams")
+    past = text_of(read(client_of, OPERATOR, "/teams"))
+    assert "Data of the past: all is shown as of 11 Aug 2026, 12:00 UTC , not of today." in past
+    assert "Figures as of 11 Aug 2026, 12:00 UTC , with" in past and "BILLING_PAGES_AT" not in past
+    assert all("just now" not in read(client_of, OPERATOR, path) for path in ("/operations", "/teams"))
     monkeypatch.setenv("BILLING_PAGES_AT", "yesterday")
     with pytest.raises(UsageError, match="BILLING_PAGES_AT"):
         Settings.read(Path("/nowhere"))

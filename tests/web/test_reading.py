@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import date, timedelta
@@ -16,7 +17,7 @@ from billing.core.errors import BillingError, NotFound, UsageError
 from billing.core.instants import day_number
 from billing.core.model import Kind
 from billing.core.payments import ChargeState, EventKind, Money
-from billing.store.tables import CodePointText, invoices, payment_events, standing_refreshes
+from billing.store.tables import CodePointText, alerts, invoices, payment_events, standing_refreshes
 from billing.web.reading.finance import finance_month
 from billing.web.reading.invoice import document, events_of_line, file_name, invoice
 from billing.web.reading.operations import operations
@@ -156,12 +157,41 @@ def test_a_team_s_running_cycle_and_its_troubles(books: Books) -> None:
     assert (odd.cycle, odd.cards, odd.hub, odd.freshness.as_of) == (None, (), None, None)
 
 
+def test_a_balance_that_is_low_is_told_and_counted_once(books: Books) -> None:
+    """Below several shares: with the smallest. Another balance, and another kind of alert, are others."""
+    told = {
+        "low/20%/flex/g1": 20,
+        "low/5%/flex/g1": 5,
+        "low/20%/flex/g2": 20,
+        "low/5%/token_flex/g1": 5,
+        "runs_out/flex/g1": None,
+    }
+    row = {"team_id": "t1", "subject_id": "g", "raised_at_us": NOW_US, "ended_at_us": None}
+    rows = [
+        row | {"alert_key": key, "kind": key.split("/")[0], "detail": json.dumps({"percent": share} if share else {})}
+        for key, share in told.items()
+    ]
+    with look(books) as connection:
+        nested = connection.begin_nested()
+        connection.execute(insert(alerts), rows)
+        shown = [one.alert_key for one in team(connection, OPERATOR, "t1", at=NOW).alerts if one.ended_at is None]
+        listed = {row.team_id: row.alerts for row in teams(connection, OPERATOR).teams}
+        first = teams(connection, OPERATOR, sort=Sort.ALERTS).teams[0]
+        kinds = {one.name: one.count for one in operations(connection, OPERATOR).alerts}
+        nested.rollback()
+    assert sorted(shown) == ["low 1", "low/20%/flex/g2", "low/5%/flex/g1", "low/5%/token_flex/g1", "runs_out/flex/g1"]
+    assert (listed["t1"], listed["t2"], first.team_id) == (5, 2, "t1")
+    assert kinds == {"balance_low": 3, "low": 3, "runs_out": 1}
+
+
 def test_an_invoice_s_state_is_what_its_money_came_to(books: Books) -> None:
     with look(books) as connection:
         [first] = team(connection, OPERATOR, "t1", at=NOW).invoices
         [second] = team(connection, OPERATOR, "t2", at=NOW).invoices
     assert (first.number, first.state, first.total, first.collected) == (FIRST, "declined", D("2.76"), D("1.00"))
     assert (first.outstanding, first.documents) == (D("1.76"), ("pdf",))
+    assert (first.issue_date, first.due_date) == (date(2026, 8, 2), date(2026, 8, 2)), "a charge is due at once"
+    assert (second.issue_date, second.due_date) == (date(2026, 8, 2), date(2026, 9, 1)), "a transfer after 30 days"
     assert (second.number, second.state, second.credited, second.outstanding) == (
         SECOND,
         "credited",
@@ -328,6 +358,7 @@ def test_an_invoice_can_be_checked_by_hand(books: Books) -> None:
     assert page.charge is not None and with_problem.charge is not None
     assert (page.charge.state, page.charge.problem) == ("declined", "")
     assert with_problem.charge.problem == "card_declined"
+    assert (page.payment_method, credited.payment_method) == (None, None)
     assert (page.origin.close_no, page.origin.pinned_batch, page.customer.legal_name) == (1, 1, "Buyer One")
     [note] = credited.credit_notes
     assert (note.number, note.total, note.reason) == (NOTE, credited.head.total, "a mistake of ours")
@@ -385,6 +416,14 @@ def test_a_month_adds_up(books: Books) -> None:
         )
         declined = finance_month(connection, OPERATOR, "2026-08", at=NOW, state=InvoiceState.DECLINED)
         empty = finance_month(connection, OPERATOR, "2026-07", at=NOW)
+        euros = finance_month(connection, OPERATOR, "2026-08", at=NOW, currency="EUR", limit=1)
+        rest = finance_month(connection, OPERATOR, "2026-08", at=NOW, currency="EUR", limit=1, key=euros.next_key)
+        dollars = finance_month(connection, OPERATOR, "2026-08", at=NOW, currency="USD")
+        open_dollars = finance_month(
+            connection, OPERATOR, "2026-08", at=NOW, state=InvoiceState.DECLINED, currency="USD"
+        )
+        with pytest.raises(UsageError, match="no key of a page"):
+            finance_month(connection, OPERATOR, "2026-08", at=NOW, key=euros.next_key)
     [euro] = page.currencies
     assert euro.total == euro.credited + euro.collected + euro.written_off + euro.open - euro.owed_to_buyers
     assert (euro.invoices, euro.collected, euro.open, euro.received) == (2, D("1.00"), D("1.76"), D("1.00"))
@@ -393,7 +432,13 @@ def test_a_month_adds_up(books: Books) -> None:
     assert [row.number for row in page.invoices] == [FIRST, SECOND]
     assert ([row.number for row in second.invoices], second.next_key) == ([SECOND], "")
     assert [row.number for row in declined.invoices] == [FIRST]
-    assert [note.number for note in page.credit_notes] == [NOTE]
+    assert [row.number for row in (*euros.invoices, *rest.invoices)] == [FIRST, SECOND]
+    assert (dollars.invoices, open_dollars.invoices, dollars.currencies) == ((), (), page.currencies)
+    assert [(row.team_name, row.customer_name) for row in page.invoices] == [
+        ("Team One", "Buyer One"),
+        ("Team Two", "Buyer Two"),
+    ]
+    assert [(note.number, note.team_name) for note in page.credit_notes] == [(NOTE, "Team Two")]
     assert [(p.team_id, p.team_name) for p in page.parked] == [("t2", "Team Two")]
     assert (page.is_locked, page.time_zone, empty.currencies, empty.invoices) == (False, "Europe/Paris", (), ())
 

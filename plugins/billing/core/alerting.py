@@ -20,6 +20,8 @@ from billing.core.reference import FOREVER_US
 from billing.core.standing import Standing, StandingBalance, instant_text
 from billing.core.terms import TeamTerms
 
+_TOKENS: Mapping[str, str] = {Kind.TOKEN_FLEX.value: "Token Flex tokens", Kind.FLEX.value: "Flex tokens"}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alert:
@@ -59,8 +61,9 @@ class _Pool:
     def name(self) -> str:
         """What it is called in a line."""
         last = self.last
-        what = {Kind.FREE.value: f"free units of {last.api}", Kind.CAPACITY.value: last.api}
-        return what.get(last.source, f"{last.source} tokens")
+        if last.source in _TOKENS:
+            return _TOKENS[last.source]
+        return last.api if last.source == Kind.CAPACITY else f"free units of {last.api}"
 
     def key(self, *what: object) -> str:
         """Told apart by the grant that pays last, or by the free balance's period: what is new raises anew."""
@@ -152,12 +155,13 @@ def _unfunded(standing: Standing) -> Iterator[Alert]:
         return
     apis = [one.api for one in standing.apis if one.units.get("unfunded")]
     cycle_start = format_us(standing.cycle.start_us)
+    count = "1 unit" if standing.unfunded_units == 1 else f"{standing.unfunded_units} units"
     yield Alert(
         key=f"unfunded/{standing.team_id}/{cycle_start}",
         kind=AlertKind.UNFUNDED,
         team_id=standing.team_id,
         subject_id=standing.team_id,
-        subject=f"{standing.unfunded_units} units of {', '.join(apis)} were used that nothing paid for",
+        subject=f"{count} of {', '.join(apis)} {'was' if count == '1 unit' else 'were'} used that nothing paid for",
         detail={
             "units": standing.unfunded_units,
             "apis": apis,

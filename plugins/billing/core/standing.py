@@ -67,9 +67,9 @@ class StandingBalance:
         return min(self.ends_at_us, self.refreshes_at_us)
 
     @property
-    def left_micro(self) -> int:
-        """The share that is left, in 10^-6, rounded down; all of nothing granted."""
-        return self.available_micro * SHARE_MICRO // self.granted_micro if self.granted_micro else SHARE_MICRO
+    def changes_us(self) -> int:
+        """When it refreshes, or what is left of it ends, whichever is first: one that is used up ends nothing."""
+        return self.until_us if self.available_micro else self.refreshes_at_us
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,13 +113,19 @@ class Standing:
 
     @property
     def least_left_micro(self) -> int | None:
-        """The smallest share that is left of any valid balance of which anything was granted; None without any."""
-        return min((balance.left_micro for balance in self.valid if balance.granted_micro), default=None)
+        """The smallest share, in 10^-6 and rounded down, that is left of anything granted: of a kind's valid balances
+        of one API (or of tokens) together, as they pay for the same. None without any.
+        """
+        sums: dict[tuple[str, str], tuple[int, int]] = {}
+        for one in self.valid:
+            granted, available = sums.get((one.source, one.api), (0, 0))
+            sums[one.source, one.api] = granted + one.granted_micro, available + one.available_micro
+        return min((left * SHARE_MICRO // granted for granted, left in sums.values() if granted), default=None)
 
     @property
     def first_end_us(self) -> int | None:
-        """When the first valid balance refreshes or ends; None where none does."""
-        first = min((balance.until_us for balance in self.valid), default=FOREVER_US)
+        """When the first valid balance refreshes or ends with something left; None where none does."""
+        first = min((balance.changes_us for balance in self.valid), default=FOREVER_US)
         return None if first == FOREVER_US else first
 
 

@@ -22,7 +22,7 @@ from billing.core.collecting import InvoiceState
 from billing.core.model import Role
 from billing.web.access import ViewerDep
 from billing.web.books import reading
-from billing.web.parameters import Id, Key, Now, Text
+from billing.web.parameters import Currency, Id, Key, Now, Text
 from billing.web.reading import finance as months
 from billing.web.reading import invoice as invoices
 from billing.web.reading import operations as running
@@ -163,14 +163,18 @@ def month(
     month: Annotated[str, Query(pattern=r"^[0-9]{4}-[0-9]{2}$", examples=["2026-07"])],
     now: Now,
     state: InvoiceState | None = None,
+    currency: Currency = "",
     key: Key = "",
     limit: Annotated[int, Query(ge=1, le=months.MOST_ROWS)] = months.ROWS,
 ) -> Response:
-    """A month of the seller's calendar: issued, collected and open by currency. For operators."""
+    """A month of the seller's calendar: issued, collected and open by currency; its invoices of a state and a currency,
+    or all. For operators.
+    """
     with reading() as (_, connection):
-        return _json(
-            request, months.finance_month(connection, viewer, month, at=now, state=state, key=key, limit=limit)
+        page = months.finance_month(
+            connection, viewer, month, at=now, state=state, currency=currency, key=key, limit=limit
         )
+        return _json(request, page)
 
 
 @api.get("/operations", response_model=running.OperationsPage, responses=_SAME)

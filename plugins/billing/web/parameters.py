@@ -15,4 +15,7 @@ Text: TypeAlias = Annotated[str, Query(max_length=200, pattern=_NO_NUL)]
 Key: TypeAlias = Annotated[
     str, Query(max_length=8_000, pattern=r"^[A-Za-z0-9_-]*$", description="next_key of the page before")
 ]
+Currency: TypeAlias = Annotated[
+    str, Query(pattern=r"^([A-Z]{3})?$", description="an ISO 4217 code; blank: all", examples=["EUR"])
+]
 Now: TypeAlias = Annotated[datetime, Depends(now)]

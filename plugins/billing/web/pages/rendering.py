@@ -127,13 +127,21 @@ def _time(value: datetime, words: str) -> Markup:
 
 @pass_context
 def _when(context: Context, value: datetime) -> Markup:
-    """``in 12 days``, with the instant."""
+    """``23 Aug 2026 (in 12 days)``, with the instant."""
+    return _time(value, wording.dated(value, context["at"]))
+
+
+@pass_context
+def _left(context: Context, value: datetime) -> Markup:
+    """``in 12 days``, where the date stands beside it."""
     return _time(value, wording.relative(value, context["at"]))
 
 
 @pass_context
 def _ago(context: Context, value: datetime) -> Markup:
-    """``5 minutes ago``, with the instant."""
+    """``5 minutes ago``, with the instant; only the instant where what is shown is not of today."""
+    if context.get("told"):
+        return _instant(value)
     return _time(value, wording.since(value, context["at"]))
 
 
@@ -185,11 +193,15 @@ templates.filters |= {
     "alert": wording.alert,
     "alert_says": wording.alert_says,
     "size": wording.size,
+    "month": wording.month,
+    "mend": wording.mend,
+    "paid_how": wording.paid_how,
     "when": _when,
+    "left": _left,
     "ago": _ago,
     "instant": _instant,
     "instant_us": _instant_us,
     "told": _told,
     "broken": _broken,
 }
-templates.globals |= {"link": _link, "outlook": wording.outlook, "counted": wording.counted}
+templates.globals |= {"link": _link, "outlook": wording.outlook, "counted": wording.counted, "often": wording.OFTEN}

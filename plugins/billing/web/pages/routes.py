@@ -13,7 +13,7 @@ from billing.web.books import reading
 from billing.web.pages import daily, rendering
 from billing.web.pages.daily import Stack
 from billing.web.pages.rendering import PageRoute, show
-from billing.web.parameters import Id, Key, Now, Text
+from billing.web.parameters import Currency, Id, Key, Now, Text
 from billing.web.reading import finance as months
 from billing.web.reading import invoice as invoices
 from billing.web.reading import operations as running
@@ -172,12 +172,13 @@ def finance(
     at: Now,
     month: Annotated[str, Query(pattern=r"^([0-9]{4}-[0-9]{2})?$")] = "",
     state: InvoiceState | None = None,
+    currency: Currency = "",
     key: Key = "",
 ) -> Response:
-    """A month: issued, collected, open, parked, credit notes; invoices by their state. The running month by default."""
+    """A month, by default the running one: issued, collected, open, parked, credit notes; its invoices."""
     named = month or f"{at:%Y-%m}"
     with reading() as (_, connection):
-        page = months.finance_month(connection, viewer, named, at=at, state=state, key=key)
+        page = months.finance_month(connection, viewer, named, at=at, state=state, currency=currency, key=key)
     this = Month.parse(page.month)
     return show(
         "finance.html",
@@ -186,6 +187,7 @@ def finance(
         at=at,
         page=page,
         state=state,
+        currency=currency,
         first=not key,
         before=str(this.before) if this > Month(1970, 1) else "",
         next=str(this.next) if this.next < Month(9999, 12) else "",

@@ -101,6 +101,7 @@ class CreditNoteHead:
     number: str
     invoice_number: str
     team_id: str
+    team_name: str
     issue_date: date
     currency: str
     reason: str
@@ -137,15 +138,16 @@ def finance_month(
     *,
     at: datetime,
     state: InvoiceState | None = None,
+    currency: str = "",
     key: str = "",
     limit: int = ROWS,
 ) -> FinanceMonth:
-    """A month (``YYYY-MM``) as it stands at an instant; its invoices of one state, or all. Raises ``NotForYou``;
-    ``UsageError`` for what is no month, or no key of a page.
+    """A month (``YYYY-MM``) as it stands at an instant; its invoices of one state and currency, or all. Raises
+    ``NotForYou``; ``UsageError`` for what is no month, or no key of a page.
     """
     viewer.demand_operator()
     this = _month(month)
-    page, next_key = _page(connection, this, at, state, key, min(limit, MOST_ROWS))
+    page, next_key = _page(connection, this, at, state, currency, key, min(limit, MOST_ROWS))
     through = locked_through(connection)
     zone = known.seller_time_zone(connection)
     waiting = known.count(connection, select(parked.c.team_id))
@@ -180,13 +182,21 @@ def _within(column: ColumnElement[int], month: Month) -> ColumnElement[bool]:
 
 
 def _page(
-    connection: Connection, month: Month, at: datetime, state: InvoiceState | None, key: str, limit: int
+    connection: Connection,
+    month: Month,
+    at: datetime,
+    state: InvoiceState | None,
+    currency: str,
+    key: str,
+    limit: int,
 ) -> tuple[tuple[InvoiceRow, ...], str]:
     """Only the invoices of a page are read whole; states are looked at by the database, and only where one is asked
     for.
     """
-    order = f"month {state or ''}"
+    order = f"month {state or ''} {currency}".rstrip()
     mine = _within(invoices.c.issue_day, month)
+    if currency:
+        mine &= invoices.c.currency == currency
     table = invoices if state is None else money_by_invoice(mine, today(connection, at))
     place = [table.c[name] for name in ("year", "prefix", "sequence")]
     wanted = mine if state is None else table.c.state == state.value
@@ -281,12 +291,14 @@ def _credit_notes(connection: Connection, month: Month) -> tuple[CreditNoteHead,
         invoices, invoices.c.number == credit_notes.c.invoice_number
     )
     order = (credit_notes.c.year, credit_notes.c.prefix, credit_notes.c.sequence)
-    rows = connection.execute(query.where(_within(credit_notes.c.issue_day, month)).order_by(*order))
+    rows = connection.execute(query.where(_within(credit_notes.c.issue_day, month)).order_by(*order)).all()
+    team_names = known.names(connection, "teams", {row.team_id for row in rows})
     return tuple(
         CreditNoteHead(
             number=row.number,
             invoice_number=row.invoice_number,
             team_id=row.team_id,
+            team_name=team_names.get(row.team_id, ""),
             issue_date=from_day(row.issue_day),
             currency=row.currency,
             reason=row.reason,

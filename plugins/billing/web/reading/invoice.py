@@ -188,9 +188,22 @@ class DailyRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StoredMethod:
+    """The payment method that an invoice names: never more than brand and last four digits, blank where there are
+    none.
+    """
+
+    gateway: str
+    brand: str
+    last4: str
+    is_direct_debit: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InvoicePage:
-    """Everything of one invoice. ``tax_percent`` and ``tax_category``: rule 6.2. ``replaced_by``: the invoice that took
-    its place, blank where none did.
+    """Everything of one invoice. ``tax_percent`` and ``tax_category``: rule 6.2. ``payment_method``: what was stored at
+    its issue (rule 6.5), None where it is to be paid by bank transfer. ``replaced_by``: the invoice that took its
+    place, blank where none did.
     """
 
     head: InvoiceRow
@@ -202,6 +215,7 @@ class InvoicePage:
     time_zone: str
     tax_category: str
     tax_percent: Decimal
+    payment_method: StoredMethod | None
     replaced_by: str
     lines: tuple[Line, ...]
     units: tuple[UnitsLine, ...]
@@ -273,6 +287,7 @@ def invoice(connection: Connection, viewer: Viewer, number: str, *, at: datetime
         time_zone=span.time_zone,
         tax_category=head.tax_category,
         tax_percent=decimal_of_micro(head.tax_percent_micro),
+        payment_method=_method_at(connection, head),
         replaced_by=replaced_by(connection, number) or "",
         lines=_lines(connection, head, span, facts),
         units=_units(connection, head, span, facts),
@@ -356,6 +371,16 @@ def demand_invoice(connection: Connection, viewer: Viewer, number: str) -> Row[A
 
 def _cycle_of(head: Row[Any]) -> Any:
     return select(cycles).where(cycles.c.team_id == head.team_id, cycles.c.cycle_start_us == head.cycle_start_us)
+
+
+def _method_at(connection: Connection, head: Row[Any]) -> StoredMethod | None:
+    """The subscription's stored payment method as it was known when the invoice was issued."""
+    load_no = head.pinned_load
+    bought = known.by_key(connection, "subscriptions", "subscription_id", [head.subscription_id], load_no)
+    named = {row.payment_method_id for row in bought}
+    for row in known.by_key(connection, "payment_methods", "payment_method_id", named, load_no):
+        return StoredMethod(gateway=row.gateway, brand=row.brand, last4=row.last4, is_direct_debit=bool(row.mandate))
+    return None
 
 
 def _facts(connection: Connection, head: Row[Any], load_no: int) -> dict[str, ApiFacts]:

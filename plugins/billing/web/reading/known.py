@@ -62,9 +62,10 @@ def apis(connection: Connection, wanted: Iterable[str], load_no: int | None = No
 
 
 def names(connection: Connection, table: str, ids: Iterable[str]) -> dict[str, str]:
-    """Names by id of ``teams``, ``hubs`` or ``apps``; what is not known any more is not in it."""
-    key = {"teams": "team_id", "hubs": "hub_id", "apps": "app_id"}[table]
-    return {row._mapping[key]: row.name for row in by_key(connection, table, key, ids)}
+    """Names by id of ``teams``, ``customers``, ``hubs`` or ``apps``; what is not known any more is not in it."""
+    key = {"teams": "team_id", "customers": "customer_id", "hubs": "hub_id", "apps": "app_id"}[table]
+    name = "legal_name" if table == "customers" else "name"
+    return {row._mapping[key]: row._mapping[name] for row in by_key(connection, table, key, ids)}
 
 
 def roles_of(connection: Connection, user: str) -> dict[str, frozenset[Role]]:

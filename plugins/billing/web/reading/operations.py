@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from billing.core.instants import from_us
 from billing.store import ledger, validations
@@ -31,6 +31,7 @@ from billing.store.tables import (
     usage_views,
 )
 from billing.web.reading import known
+from billing.web.reading.alerts import TOLD_ONCE
 from billing.web.reading.finance import ParkedTeam, parked_teams
 from billing.web.reading.freshness import Freshness, of_standing, settled
 from billing.web.reading.keys import read_key, write_key
@@ -177,7 +178,9 @@ def operations(connection: Connection, viewer: Viewer, *, key: str = "", limit: 
         usage_through_batch=connection.execute(select(usage_views.c.through_batch)).scalar(),
         charges=_counts(connection, charges.c.state),
         mailings=_counts(connection, mailings.c.state),
-        alerts=_counts(connection, alerts.c.kind, alerts.c.ended_at_us.is_(None)),
+        alerts=_counts(
+            connection, alerts.c.kind, alerts.c.ended_at_us.is_(None), number=func.count(TOLD_ONCE.distinct())
+        ),
     )
 
 
@@ -234,9 +237,13 @@ def _source(connection: Connection, name: str, row: Row[Any] | None, found: Comp
     )
 
 
-def _counts(connection: Connection, column: Any, *where: Any) -> tuple[Count, ...]:
-    rows = connection.execute(select(column, func.count()).where(*where).group_by(column).order_by(column))
-    return tuple(Count(name=name, count=int(number)) for name, number in rows)
+def _counts(
+    connection: Connection, column: Any, *where: Any, number: ColumnElement[int] | None = None
+) -> tuple[Count, ...]:
+    """How many rows have each value, or the ``number`` of them."""
+    of = func.count() if number is None else number
+    rows = connection.execute(select(column, of).where(*where).group_by(column).order_by(column))
+    return tuple(Count(name=name, count=int(count)) for name, count in rows)
 
 
 def _runs(connection: Connection) -> tuple[RunRow, ...]:

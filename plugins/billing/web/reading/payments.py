@@ -136,17 +136,22 @@ def _or_none(column: ColumnElement[Any]) -> ColumnElement[int]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InvoiceRow:
-    """An invoice in a list. ``credited``: what credit notes gave back; ``collected``: what is held of the buyer's money
-    for it; ``outstanding``: what is still owed, below 0 what is owed to the buyer. ``documents``: kinds of its files.
+    """An invoice in a list; names are those known now, blank where none is. ``credited``: what credit notes gave back;
+    ``collected``: what is held of the buyer's money for it; ``outstanding``: what is still owed, below 0 what is owed
+    to the buyer. ``due_date``: after it the invoice is overdue as long as anything is owed; a charge is due at once.
+    ``documents``: kinds of its files.
     """
 
     number: str
     team_id: str
+    team_name: str
     customer_id: str
+    customer_name: str
     subscription_id: str
     period_first_day: date
     period_last_day: date
     issue_date: date
+    due_date: date
     currency: str
     net: Decimal
     tax: Decimal
@@ -167,13 +172,29 @@ def invoice_rows(connection: Connection, heads: Select[Any], at: datetime) -> li
     on = today(connection, at)
     money = {one.number: one for some in in_parts(numbers) for one in accounts(connection, invoices.c.number.in_(some))}
     kinds, periods = _documents(connection, numbers), _periods(connection, found)
+    teams = known.names(connection, "teams", {head.team_id for head in found})
+    customers = known.names(connection, "customers", {head.customer_id for head in found})
     return [
-        _row(head, periods[head.team_id, head.cycle_start_us], money[head.number], on, kinds.get(head.number, ()))
+        _row(
+            head,
+            (teams.get(head.team_id, ""), customers.get(head.customer_id, "")),
+            periods[head.team_id, head.cycle_start_us],
+            money[head.number],
+            on,
+            kinds.get(head.number, ()),
+        )
         for head in found
     ]
 
 
-def _row(head: Row[Any], period: tuple[date, date], account: Account, on: date, kinds: Sequence[str]) -> InvoiceRow:
+def _row(
+    head: Row[Any],
+    names: tuple[str, str],
+    period: tuple[date, date],
+    account: Account,
+    on: date,
+    kinds: Sequence[str],
+) -> InvoiceRow:
     def money(minor: int) -> Decimal:
         return from_minor(minor, head.currency)
 
@@ -181,11 +202,14 @@ def _row(head: Row[Any], period: tuple[date, date], account: Account, on: date, 
     return InvoiceRow(
         number=head.number,
         team_id=head.team_id,
+        team_name=names[0],
         customer_id=head.customer_id,
+        customer_name=names[1],
         subscription_id=head.subscription_id,
         period_first_day=period[0],
         period_last_day=period[1],
         issue_date=from_day(head.issue_day),
+        due_date=account.due,
         currency=head.currency,
         net=money(head.net_minor),
         tax=money(head.tax_minor),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, func, select
 
@@ -20,7 +19,6 @@ from billing.core.standing import BalanceState
 from billing.store.database import in_parts
 from billing.store.invoices import from_minor
 from billing.store.tables import (
-    alerts,
     invoices,
     parked,
     quarantine,
@@ -30,13 +28,13 @@ from billing.store.tables import (
     standings,
 )
 from billing.web.reading import known
+from billing.web.reading.alerts import AlertRow, alerts_of
 from billing.web.reading.freshness import Freshness, of_standings
 from billing.web.reading.known import instant, money, quantity
 from billing.web.reading.payments import InvoiceRow, invoice_rows
 from billing.web.viewer import Viewer
 
 INVOICES = 100
-ENDED_ALERTS = 20
 _SHARE_DIGITS = 6
 _ORDER = {source: place for place, source in enumerate((*Kind, UNFUNDED))}
 
@@ -55,12 +53,15 @@ class TeamCustomer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubscriptionRow:
-    """What the team bought. ``payment_method``: gateway, brand and last four digits, never more; blank where none."""
+    """What the team bought. ``last_grant_ends_at``: when the last of its grants ends, None where it has none, or one
+    that does not end. ``payment_method``: gateway, brand and last four digits, never more; blank where none.
+    """
 
     subscription_id: str
     kind: Kind
     purchased_at: datetime
     ends_at: datetime | None
+    last_grant_ends_at: datetime | None
     time_zone: str
     currency: str
     purchase_order: str
@@ -96,7 +97,8 @@ class BalanceRow:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
     """All balances of one kind and API (blank for tokens): what is available of what is granted, the total ever
-    purchased (None of free units, which nobody buys), and what ends or refreshes first. Units of ``free``, tokens of
+    purchased (None of free units, which nobody buys), and what ends with something left or refreshes first: each of
+    ``balances`` says how much comes again when, and until when it lasts. Units of ``free``, tokens of
     ``token_flex`` and ``flex``, the resource's own unit of ``capacity``. ``expired``: grants that ended in the last 24
     months; their ``available`` was never used. ``coming``: grants that begin later.
     """
@@ -169,18 +171,6 @@ class RunningCycle:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AlertRow:
-    """What admins were told of; ``ended_at`` is None as long as it is so. ``detail``: what the alert says, by name."""
-
-    alert_key: str
-    kind: str
-    subject_id: str
-    raised_at: datetime
-    ended_at: datetime | None
-    detail: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class QuarantinedRows:
     """Records of the team's apps that wait in quarantine, by reason and app; days are in UTC, None where unreadable."""
 
@@ -230,7 +220,8 @@ class Member:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeamPage:
     """Everything of one team. ``cycle`` is None before its first, and before its first standing. ``invoices``: the
-    newest 100, newest first. ``alerts``: those that still hold, newest first, then the last 20 that ended.
+    newest 100, newest first. ``alerts``: those that still hold, newest first (of a balance that fell below several
+    shares the smallest), then the last 20 that ended.
     """
 
     team_id: str
@@ -257,16 +248,18 @@ def team(connection: Connection, viewer: Viewer, team_id: str, *, at: datetime) 
     head, at_us = head_of(connection, team_id), to_us(at)
     standing = connection.execute(select(standings).where(standings.c.team_id == team_id)).first()
     hub = _hub(connection, team_id, at_us)
-    held = _subscriptions(connection, team_id, at_us)
+    bought = _bought(connection, team_id)
+    grants = _grants(connection, [row.subscription_id for row in bought])
+    held = _subscriptions(connection, bought, grants, at_us)
     newest = select(invoices).where(invoices.c.team_id == team_id).order_by(invoices.c.issued_at_us.desc())
     return TeamPage(
         team_id=team_id,
         name=head.name,
         customer=_customer(connection, head.customer_id),
         subscriptions=held,
-        cards=_cards(connection, team_id, held, at_us),
+        cards=_cards(connection, team_id, _purchased(held, grants), at_us),
         cycle=None if standing is None else _cycle(connection, standing, at_us),
-        alerts=_alerts(connection, team_id),
+        alerts=alerts_of(connection, team_id),
         invoices=tuple(invoice_rows(connection, newest.order_by(invoices.c.number.desc()).limit(INVOICES), at)),
         quarantine=_quarantine(connection, [app.app_id for app in hub.apps] if hub else []),
         parked=_parked(connection, team_id),
@@ -302,9 +295,18 @@ def _customer(connection: Connection, customer_id: str) -> TeamCustomer:
     )
 
 
-def _subscriptions(connection: Connection, team_id: str, at_us: int) -> tuple[SubscriptionRow, ...]:
+def _bought(connection: Connection, team_id: str) -> list[Row[Any]]:
+    """The rows of the team's subscriptions, in the order of purchase."""
     mine = known.rows_of("subscriptions").where(reference_history["subscriptions"].c.team_id == team_id)
-    rows = sorted(connection.execute(mine), key=lambda row: (row.purchased_at, row.subscription_id))
+    return sorted(connection.execute(mine), key=lambda row: (row.purchased_at, row.subscription_id))
+
+
+def _subscriptions(
+    connection: Connection, rows: Sequence[Row[Any]], grants: Sequence[_Grant], at_us: int
+) -> tuple[SubscriptionRow, ...]:
+    last_us: dict[str, int] = {}
+    for grant in grants:
+        last_us[grant.subscription_id] = max(grant.expires_us, last_us.get(grant.subscription_id, 0))
     methods = {
         row.payment_method_id: " ".join(part for part in (row.gateway, row.brand, row.last4) if part)
         for row in known.by_key(
@@ -317,6 +319,9 @@ def _subscriptions(connection: Connection, team_id: str, at_us: int) -> tuple[Su
             kind=Kind(row.kind),
             purchased_at=from_us(row.purchased_at),
             ends_at=instant(row.ends_at),
+            last_grant_ends_at=(
+                instant(min(last_us[row.subscription_id], row.ends_at)) if row.subscription_id in last_us else None
+            ),
             time_zone=row.time_zone,
             currency=row.currency,
             purchase_order=row.purchase_order,
@@ -327,10 +332,11 @@ def _subscriptions(connection: Connection, team_id: str, at_us: int) -> tuple[Su
     )
 
 
-def _cards(connection: Connection, team_id: str, held: Sequence[SubscriptionRow], at_us: int) -> tuple[Card, ...]:
+def _cards(
+    connection: Connection, team_id: str, bought: Mapping[tuple[Kind, str], int], at_us: int
+) -> tuple[Card, ...]:
     rows = connection.execute(select(standing_balances).where(standing_balances.c.team_id == team_id)).all()
     facts = known.apis(connection, {row.api for row in rows if row.api})
-    bought = _purchased(connection, held)
     pools: dict[tuple[str, str], list[Row[Any]]] = {}
     for row in sorted(rows, key=lambda r: (_ORDER[r.source], r.api, r.ends_at_us, r.subscription_id, r.grant_id)):
         pools.setdefault((row.source, row.api), []).append(row)
@@ -349,7 +355,8 @@ def _card(
     granted, used, available = (
         sum(row._mapping[f"{n}_micro"] for row in valid) for n in ("granted", "used", "available")
     )
-    ends, refreshes = (min((row._mapping[n] for row in valid), default=None) for n in ("ends_at_us", "refreshes_at_us"))
+    ends = min((row.ends_at_us for row in valid if row.available_micro), default=None)
+    refreshes = min((row.refreshes_at_us for row in valid), default=None)
     return Card(
         source=source,
         api=api.api if api else "",
@@ -390,14 +397,31 @@ def _balance(row: Row[Any], at_us: int) -> BalanceRow:
     )
 
 
-def _purchased(connection: Connection, held: Iterable[SubscriptionRow]) -> dict[tuple[Kind, str], int]:
+class _Grant(NamedTuple):
+    """What was granted on a subscription, of an API (blank for tokens), in 10^-6."""
+
+    subscription_id: str
+    api: str
+    amount_micro: int
+    expires_us: int
+
+
+def _grants(connection: Connection, subscription_ids: Sequence[str]) -> list[_Grant]:
+    """All that were ever granted on these subscriptions, in no order."""
+    return [
+        _Grant(row.subscription_id, row._mapping.get("api", ""), row._mapping[amount], row.expires_at)
+        for table, amount in (("token_grants", "tokens"), ("capacity_grants", "quantity"))
+        for row in known.by_key(connection, table, "subscription_id", subscription_ids)
+    ]
+
+
+def _purchased(held: Iterable[SubscriptionRow], grants: Iterable[_Grant]) -> dict[tuple[Kind, str], int]:
     """By kind and API (blank for tokens) all that was ever granted on the team's subscriptions, in 10^-6."""
     kinds = {s.subscription_id: s.kind for s in held}
     total: dict[tuple[Kind, str], int] = {}
-    for table, amount in (("token_grants", "tokens"), ("capacity_grants", "quantity")):
-        for row in known.by_key(connection, table, "subscription_id", kinds):
-            key = (kinds[row.subscription_id], row._mapping.get("api", ""))
-            total[key] = total.get(key, 0) + row._mapping[amount]
+    for grant in grants:
+        key = (kinds[grant.subscription_id], grant.api)
+        total[key] = total.get(key, 0) + grant.amount_micro
     return total
 
 
@@ -447,27 +471,6 @@ def _units(rows: Sequence[Row[Any]]) -> tuple[UnitsBySource, ...]:
     """Units by source in the order in which sources pay, without those that gave none."""
     sums = {source: sum(row._mapping[f"{source}_units"] for row in rows) for source in SOURCES}
     return tuple(UnitsBySource(source=source, units=units) for source, units in sums.items() if units)
-
-
-def _alerts(connection: Connection, team_id: str) -> tuple[AlertRow, ...]:
-    mine = select(alerts).where(alerts.c.team_id == team_id)
-    newest = (alerts.c.raised_at_us.desc(), alerts.c.alert_key)
-    held = connection.execute(mine.where(alerts.c.ended_at_us.is_(None)).order_by(*newest)).all()
-    ended = mine.where(alerts.c.ended_at_us.is_not(None)).order_by(alerts.c.ended_at_us.desc(), alerts.c.alert_key)
-    rows = [*held, *connection.execute(ended.limit(ENDED_ALERTS)).all()]
-    return tuple(alert_row(row) for row in rows)
-
-
-def alert_row(row: Row[Any]) -> AlertRow:
-    """An alert as it is shown."""
-    return AlertRow(
-        alert_key=row.alert_key,
-        kind=row.kind,
-        subject_id=row.subject_id,
-        raised_at=from_us(row.raised_at_us),
-        ended_at=instant(row.ended_at_us),
-        detail=json.loads(row.detail),
-    )
 
 
 def _quarantine(connection: Connection, app_ids: Sequence[str]) -> tuple[QuarantinedRows, ...]:

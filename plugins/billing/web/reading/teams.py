@@ -16,6 +16,7 @@ from sqlalchemy import select as sql_select
 from billing.store.folding import folded
 from billing.store.standings import read_refresh
 from billing.store.tables import CodePointText, alerts, parked, reference_history, standings
+from billing.web.reading.alerts import TOLD_ONCE
 from billing.web.reading.freshness import Freshness, of_standing, of_standings
 from billing.web.reading.keys import LAST, after, read_key, write_key
 from billing.web.reading.known import instant, is_known, money, quantity
@@ -117,7 +118,7 @@ _CUSTOMER = reference_history["customers"].c
 _BUYS = and_(_CUSTOMER.customer_id == _TEAM.customer_id, is_known("customers"))
 _BETWEEN = "\x1f"
 _OPEN_ALERTS = (
-    sql_select(alerts.c.team_id, func.count().label("alerts"))
+    sql_select(alerts.c.team_id, func.count(TOLD_ONCE.distinct()).label("alerts"))
     .where(alerts.c.ended_at_us.is_(None))
     .group_by(alerts.c.team_id)
     .subquery()
@@ -169,7 +170,7 @@ def _rows(connection: Connection, viewer: Viewer, team_ids: Sequence[str]) -> tu
         .where(is_known("teams"), _TEAM.team_id.in_(team_ids))
     )
     found: dict[str, Any] = {row.team_id: row for row in connection.execute(query).all()}
-    held = sql_select(alerts.c.team_id, func.count()).where(
+    held = sql_select(alerts.c.team_id, func.count(TOLD_ONCE.distinct())).where(
         alerts.c.team_id.in_(team_ids), alerts.c.ended_at_us.is_(None)
     )
     told = {team_id: int(number) for team_id, number in connection.execute(held.group_by(alerts.c.team_id))}
