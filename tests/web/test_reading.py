@@ -345,6 +345,20 @@ def test_a_line_leads_to_records_of_files(books: Books) -> None:
     assert ([e.event_id for e in rest.events], rest.total, beyond.events) == (["e2"], 2, ())
 
 
+def test_the_events_of_a_line_say_what_paid(books: Books) -> None:
+    """Rule 5.1: e1 completed the unit that was free, e2 the two of the line, at its price."""
+    with look(books) as connection:
+        whole = events_of_line(books.home, connection, BUYER, FIRST, 1)
+        own = events_of_line(books.home, connection, BUYER, FIRST, 1, own=True)
+    told = [[(p.source, p.charged_units, p.unit_price, p.currency, p.of_line) for p in e.paid] for e in whole.events]
+    assert told == [[("free", 1, None, "", False)], [("payg", 2, D("1.15"), "EUR", True)]]
+    assert [(p.source, p.charged_units) for p in whole.paid] == [("free", 1), ("payg", 2)]
+    assert [(s.unit_size, s.since, s.charged_units) for s in whole.sizes] == [(20, None, 3)]
+    assert [(p.unit_price, p.currency, p.since) for p in whole.prices] == [(D("1.15"), "EUR", None)]
+    assert (whole.own_total, whole.own_first, whole.own) == (1, 1, False)
+    assert ([e.place for e in own.events], own.total, own.own) == ([1], 2, True)
+
+
 def test_a_document_is_the_bytes_that_were_issued(books: Books) -> None:
     with look(books) as connection:
         row, content = document(books.home, connection, BUYER, FIRST, "pdf")

@@ -145,6 +145,7 @@ def _parts(text: str) -> list[str]:
 templates.filters |= {
     "number": wording.number,
     "money": wording.money,
+    "price": wording.price,
     "percent": wording.percent,
     "permille": wording.permille,
     "day": wording.day,

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from billing.core.forecast import HISTORY_DAYS, SHARE_PERCENT
 from billing.core.model import UNFUNDED, Kind
 from billing.core.outlook import HORIZON_DAYS, Why
-from billing.core.quantity import three_digits
+from billing.core.quantity import minor_digits, three_digits
 from billing.web.reading.team import BalanceRow
 
 MINUS = "−"
@@ -51,6 +51,12 @@ def number(value: Decimal | int) -> str:
 def money(value: Decimal, currency: str) -> str:
     """An amount with the digits that it has: ``1,234.50 EUR``."""
     return f"{value:,f}".replace("-", MINUS) + f" {currency}"
+
+
+def price(value: Decimal, currency: str) -> str:
+    """A unit price, exact, with at least the currency's digits: ``2.60 EUR``, ``0.3125 EUR``."""
+    digits = max(minor_digits(currency), -int(value.normalize().as_tuple().exponent))
+    return f"{value:,.{digits}f} {currency}"
 
 
 def percent(share: Decimal) -> str:

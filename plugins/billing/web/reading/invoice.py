@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -37,9 +37,9 @@ from billing.store.tables import (
     reference_history,
     usage_days,
 )
-from billing.store.trace import TracedEvents, trace_line
+from billing.store.trace import Paid, TracedEvent, TracedLine, trace_line
 from billing.web.reading import known
-from billing.web.reading.known import instant
+from billing.web.reading.known import instant, quantity
 from billing.web.reading.payments import InvoiceRow, invoice_rows
 from billing.web.reading.team import TeamCustomer, UnitsBySource
 from billing.web.viewer import NO_MONEY, NotForYou, Viewer
@@ -60,6 +60,17 @@ class Line:
     charged_units: int
     unit_price: Decimal
     net: Decimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SizeSince:
+    """The units that were completed while a unit size was in force, and since when it was: None where it already was
+    when the cycle began.
+    """
+
+    unit_size: Decimal
+    since: datetime | None
+    charged_units: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,11 +226,27 @@ class InvoicePage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EventRow:
-    """An event behind a line, in the order of rule 4.2: where the source said it (``file``, ``record``), the units that
-    it completed, and the carry-over after it.
+class EventPaid:
+    """Units by what paid for them (rule 5.1). Pay as you go has a net unit price and its currency; Token Flex and Flex
+    have the tokens drawn. ``of_line``: they are units of this very line.
     """
 
+    source: str
+    charged_units: int
+    unit_price: Decimal | None
+    currency: str
+    tokens: Decimal
+    of_line: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventRow:
+    """An event behind a line, in the order of rule 4.2: where the source said it (``file``, ``record``), the units that
+    it completed and what paid for them, and the carry-over after it. ``place`` is its own in the order, from 0 on;
+    ``new_price``: from here on pay as you go has another price than before.
+    """
+
+    place: int
     event_id: str
     occurred_at: datetime
     app_id: str
@@ -227,6 +254,8 @@ class EventRow:
     corrects: str
     is_late: bool
     charged_units: int
+    paid: tuple[EventPaid, ...]
+    new_price: bool
     carry: Decimal
     batch_no: int
     file: str
@@ -234,10 +263,23 @@ class EventRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PriceSince:
+    """A price of pay as you go that was in force in the cycle, and since when; None where it already was when the cycle
+    began.
+    """
+
+    unit_price: Decimal
+    currency: str
+    since: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LineEvents:
-    """Where a line's figures come from (rule 7.3): the events of its API in the cycle, from place ``offset`` on, at
+    """Where a line's figures come from (rule 7.3): the events of its API in the cycle, from the ``offset``-th on, at
     most 1,000; ``total`` says how many there are. They begin with ``opening`` and end with ``closing``; the units that
-    they complete are those of all lines and sources of the API (``charged_units``).
+    they complete are those of all lines and sources of the API (``charged_units``), which ``paid`` and ``sizes`` say
+    apart. ``own_total`` events completed units of this very line, the first of them at place ``own_first``; where
+    ``own``, those are the events.
     """
 
     number: str
@@ -247,7 +289,13 @@ class LineEvents:
     opening: Decimal
     closing: Decimal
     charged_units: int
+    paid: tuple[EventPaid, ...]
+    sizes: tuple[SizeSince, ...]
+    prices: tuple[PriceSince, ...]
     total: int
+    own: bool
+    own_total: int
+    own_first: int | None
     offset: int
     events: tuple[EventRow, ...]
 
@@ -287,42 +335,89 @@ def invoice(connection: Connection, viewer: Viewer, number: str, *, at: datetime
 
 
 def events_of_line(
-    home: Home, connection: Connection, viewer: Viewer, number: str, line_no: int, offset: int = 0
+    home: Home, connection: Connection, viewer: Viewer, number: str, line_no: int, offset: int = 0, *, own: bool = False
 ) -> LineEvents:
-    """The events whose usage completed a line's units, up to 1,000 from place ``offset`` on.
+    """The events whose usage completed a line's units, up to 1,000 from the ``offset``-th on; where ``own``, without
+    those that completed no units of this very line.
 
     Raises ``NotForYou``; ``NotFound`` for a line that is not there; ``UsageError`` where there are too many events to
     be read here; ``ConservationBroken`` where they are not what was charged.
     """
     head = demand_invoice(connection, viewer, number)
-    found: TracedEvents = trace_line(home, connection, number, line_no, offset, EVENTS)
-    unit = known.apis(connection, [found.api], head.pinned_load)[found.api].usage_unit
+    traced = trace_line(home, connection, number, line_no, offset, EVENTS, own)
+    found = traced.found
     return LineEvents(
         number=number,
         line_no=line_no,
         api=found.api,
-        usage_unit=unit,
+        usage_unit=known.apis(connection, [found.api], head.pinned_load)[found.api].usage_unit,
         opening=decimal_of_micro(found.opening_micro),
         closing=decimal_of_micro(found.closing_micro),
         charged_units=found.charged_units,
-        total=found.total,
-        offset=offset,
-        events=tuple(
-            EventRow(
-                event_id=event.event_id,
-                occurred_at=from_us(event.occurred_at_us),
-                app_id=event.app_id,
-                quantity=decimal_of_micro(event.quantity_micro),
-                corrects=event.corrects,
-                is_late=event.is_late,
-                charged_units=event.charged_units,
-                carry=decimal_of_micro(event.carry_micro),
-                batch_no=event.batch_no,
-                file=event.file,
-                record=event.record,
+        paid=_paid_in_all(traced),
+        sizes=tuple(
+            SizeSince(
+                unit_size=decimal_of_micro(one.size_micro),
+                since=instant(one.since_us),
+                charged_units=one.charged_units,
             )
-            for event in found.events
+            for one in found.sizes
         ),
+        prices=tuple(
+            PriceSince(
+                unit_price=decimal_of_micro(one.unit_price_micro), currency=one.currency, since=instant(one.since_us)
+            )
+            for one in traced.prices
+        ),
+        total=found.total,
+        own=own,
+        own_total=len(traced.own),
+        own_first=traced.own[0] if traced.own else None,
+        offset=offset,
+        events=tuple(_event_row(event, traced) for event in found.events),
+    )
+
+
+def _event_row(event: TracedEvent, traced: TracedLine) -> EventRow:
+    return EventRow(
+        place=event.place,
+        event_id=event.event_id,
+        occurred_at=from_us(event.occurred_at_us),
+        app_id=event.app_id,
+        quantity=decimal_of_micro(event.quantity_micro),
+        corrects=event.corrects,
+        is_late=event.is_late,
+        charged_units=event.charged_units,
+        paid=tuple(_event_paid(one, traced) for one in traced.paid.get(event.place, ())),
+        new_price=event.place in traced.new_prices,
+        carry=decimal_of_micro(event.carry_micro),
+        batch_no=event.batch_no,
+        file=event.file,
+        record=event.record,
+    )
+
+
+def _event_paid(one: Paid, traced: TracedLine) -> EventPaid:
+    return EventPaid(
+        source=one.source,
+        charged_units=one.charged_units,
+        unit_price=quantity(one.unit_price_micro),
+        currency=one.currency,
+        tokens=decimal_of_micro(one.tokens_micro),
+        of_line=traced.is_of_line(one),
+    )
+
+
+def _paid_in_all(traced: TracedLine) -> tuple[EventPaid, ...]:
+    """All units of the cycle by what paid for them, in the order in which sources pay; prices in that of time."""
+    sums: dict[Paid, list[int]] = {}
+    for one in (one for parts in traced.paid.values() for one in parts):
+        total = sums.setdefault(replace(one, charged_units=0, tokens_micro=0), [0, 0])
+        total[0] += one.charged_units
+        total[1] += one.tokens_micro
+    ordered = sorted(sums.items(), key=lambda item: SOURCES.index(item[0].source))
+    return tuple(
+        _event_paid(replace(one, charged_units=units, tokens_micro=tokens), traced) for one, (units, tokens) in ordered
     )
 
 
