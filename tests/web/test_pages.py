@@ -157,6 +157,18 @@ def test_a_change_of_price_and_of_size_can_be_followed(august: TestClient) -> No
     assert "1 pay as you go at 1.30 EUR from here 1.30 EUR" in said
 
 
+def test_an_invoice_says_the_units_of_each_size_and_what_was_corrected_late(august: TestClient) -> None:
+    """Rules 4.4, 6.6: 3 x 20 + 2 x 16 rather than "5 units"; late usage below 0 is a correction. An edge of the cycle
+    that is no midnight has its time.
+    """
+    said = text_of(august.get("/invoice?number=INV-2026-000002").text)
+    assert "5 carried over + 90 used = 3 x 20 + 2 x 16 + 3 carried on" in said
+    assert "3 units of 20 until 15 Aug 2026, 00:00 UTC , 2 units of 16 from then on" in said
+    assert "a correction of −10 is in it, to usage of closed cycles" in said
+    assert "1 Aug 2026 to 31 Aug 2026, 12:00 (UTC)" in said
+    assert "3 x 1.30 EUR = 3.90 EUR" in said
+
+
 @pytest.mark.parametrize(
     ("value", "currency", "words"),
     [

@@ -146,6 +146,7 @@ templates.filters |= {
     "number": wording.number,
     "money": wording.money,
     "price": wording.price,
+    "edge": wording.edge,
     "percent": wording.percent,
     "permille": wording.permille,
     "day": wording.day,

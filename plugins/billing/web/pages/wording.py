@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -90,6 +90,12 @@ def local(value: datetime, zone: str) -> str:
     """``15 Jul 2026, 11:30 Europe/Paris``."""
     there = value.astimezone(ZoneInfo(zone))
     return f"{day(there.date())}, {there:%H:%M} {zone}"
+
+
+def edge(day_of_period: date, value: datetime, zone: str) -> str:
+    """The first or last day of a period; with the local time where the period's edge is no midnight."""
+    there = value.astimezone(ZoneInfo(zone))
+    return day(day_of_period) if there.time() == time() else f"{day(day_of_period)}, {there:%H:%M}"
 
 
 def relative(value: datetime, at: datetime) -> str:

@@ -15,9 +15,10 @@ from billing.core.cycles import CycleSpan
 from billing.core.errors import NotFound
 from billing.core.instants import from_day, from_us
 from billing.core.issuing import ApiFacts, api_facts
+from billing.core.metering import units_by_size
 from billing.core.model import SOURCES, ApiBilling, Kind
 from billing.core.payments import ChargeState, EventKind
-from billing.core.quantity import decimal_of_micro
+from billing.core.quantity import decimal_of_micro, round_half_up
 from billing.store import credit_notes as notes
 from billing.store.documents import documents_of
 from billing.store.home import Home
@@ -45,6 +46,7 @@ from billing.web.reading.team import TeamCustomer, UnitsBySource
 from billing.web.viewer import NO_MONEY, NotForYou, Viewer
 
 EVENTS = 1_000
+_DIGITS_OF_THE_NORM = 2
 _MEDIA_TYPES: Mapping[str, str] = {"pdf": "application/pdf", "xml": "application/xml", "html": "text/html"}
 
 
@@ -77,7 +79,8 @@ class SizeSince:
 class UnitsLine:
     """How one API's usage became units in the cycle (rules 4.4, 6.6): opening + usage = units x size + closing. In the
     API's usage unit; ``usage`` includes ``late_usage``. ``invoiced_units`` are those on this invoice. An API that is
-    not rated has usage only.
+    not rated has usage only. ``by_size``: the units of each size, in order of time; none where the sums do not say it,
+    and the events of a line do.
     """
 
     api: str
@@ -85,6 +88,7 @@ class UnitsLine:
     usage_unit: str
     billing: ApiBilling
     unit_sizes: tuple[Decimal, ...]
+    by_size: tuple[SizeSince, ...]
     opening: Decimal
     usage: Decimal
     late_usage: Decimal
@@ -201,7 +205,7 @@ class DailyRow:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InvoicePage:
     """Everything of one invoice. ``tax_percent`` and ``tax_category``: rule 6.2. ``replaced_by``: the invoice that took
-    its place, blank where none did.
+    its place, blank where none did. ``why_no_xml``: why it was rendered without an e-invoice, blank where it was not.
     """
 
     head: InvoiceRow
@@ -222,6 +226,7 @@ class InvoicePage:
     charge: ChargeRow | None
     mails: tuple[MailRow, ...]
     documents: tuple[DocumentRow, ...]
+    why_no_xml: str
     origin: Origin
 
 
@@ -311,6 +316,7 @@ def invoice(connection: Connection, viewer: Viewer, number: str, *, at: datetime
     [row] = invoice_rows(connection, select(invoices).where(invoices.c.number == number), at)
     facts = _facts(connection, head, cycle.pinned_load)
     given_back = _credit_notes(connection, number)
+    lines, kept = _lines(connection, head, span, facts), _documents(connection, [number])
     return InvoicePage(
         head=row,
         team_name=_name_at(connection, head),
@@ -322,14 +328,15 @@ def invoice(connection: Connection, viewer: Viewer, number: str, *, at: datetime
         tax_category=head.tax_category,
         tax_percent=decimal_of_micro(head.tax_percent_micro),
         replaced_by=replaced_by(connection, number) or "",
-        lines=_lines(connection, head, span, facts),
+        lines=lines,
         units=_units(connection, head, span, facts),
         daily=_daily(connection, head),
         credit_notes=given_back,
         payments=_payments(connection, viewer, head),
         charge=_charge(connection, viewer, head),
         mails=_mails(connection, number),
-        documents=_documents(connection, [number, *(note.number for note in given_back)]),
+        documents=kept + _documents(connection, [note.number for note in given_back]),
+        why_no_xml=why_no_xml(row, lines, kept),
         origin=_origin(connection, head),
     )
 
@@ -505,6 +512,7 @@ def _units_line(row: Row[Any], drawn: Sequence[Row[Any]], head: Row[Any], span: 
         usage_unit=api.usage_unit,
         billing=api.billing,
         unit_sizes=api.sizes_in(span),
+        by_size=_by_size(row, api.changes_in(span)),
         opening=decimal_of_micro(row.opening_micro),
         usage=decimal_of_micro(row.usage_micro),
         late_usage=decimal_of_micro(row.late_usage_micro),
@@ -512,6 +520,16 @@ def _units_line(row: Row[Any], drawn: Sequence[Row[Any]], head: Row[Any], span: 
         charged_units=row.charged_units,
         invoiced_units=sum(d.charged_units for d in mine),
         closing=decimal_of_micro(row.closing_micro),
+    )
+
+
+def _by_size(row: Row[Any], changes: Sequence[tuple[int | None, int]]) -> tuple[SizeSince, ...]:
+    sizes = [decimal_of_micro(size) for _, size in changes]
+    used_up = decimal_of_micro(row.opening_micro + row.usage_micro - row.closing_micro)
+    counts = units_by_size(sizes, used_up, row.charged_units) or ()
+    return tuple(
+        SizeSince(unit_size=size, since=instant(since), charged_units=units)
+        for size, (since, _), units in zip(sizes, changes, counts, strict=bool(counts))
     )
 
 
@@ -605,6 +623,22 @@ def _mails(connection: Connection, number: str) -> tuple[MailRow, ...]:
 
 def _documents(connection: Connection, numbers: Sequence[str]) -> tuple[DocumentRow, ...]:
     return tuple(_document_row(found) for number in numbers for found in documents_of(connection, number))
+
+
+def why_no_xml(row: InvoiceRow, lines: Sequence[Line], kept: Sequence[DocumentRow]) -> str:
+    """Why an invoice has no e-invoice, in a sentence; blank where it has one, or nothing was rendered yet."""
+    if not kept or any(one.media_type == "application/xml" for one in kept):
+        return ""
+    amounts = (*(line.net for line in lines), row.net, row.tax, row.total)
+    if any(amount != round_half_up(amount, _DIGITS_OF_THE_NORM) for amount in amounts):
+        return (
+            f"There is no e-invoice (XML): an amount in {row.currency} has three decimals here, and the European norm "
+            "EN 16931 allows two."
+        )
+    return (
+        "There is no e-invoice (XML): none was asked for, or the European norm EN 16931 cannot write this invoice "
+        "(docs/decisions/e-invoice.md)."
+    )
 
 
 def _document_row(found: Any) -> DocumentRow:
