@@ -41,15 +41,13 @@ def read_reference(connection: Connection, load_no: int) -> Reference:
 
 
 def read_terms_of(connection: Connection, load_no: int, team_id: str) -> Reference:
-    """What was known at a load of what one team holds, and of all that may pay for it: enough for ``Terms``. Every
-    other table is empty.
+    """What was known at a load of what one team holds, and of all that may pay for it: the tables that ``Terms`` reads,
+    and no others.
     """
     held = _known(connection, "subscriptions", load_no, "team_id", [team_id])
-    ids = held["subscription_id"].tolist()
-    numbered = {name: empty_frame(table).assign(row_no=pd.Series([], dtype="int64")) for name, table in TABLES.items()}
-    numbered |= {name: _known(connection, name, load_no) for name in ("apis", "unit_rates", "unit_prices")}
+    numbered = {name: _known(connection, name, load_no) for name in ("apis", "unit_rates", "unit_prices")}
     for name in ("free_allowances", "token_grants", "capacity_grants"):
-        numbered[name] = _known(connection, name, load_no, "subscription_id", ids)
+        numbered[name] = _known(connection, name, load_no, "subscription_id", held["subscription_id"].tolist())
     return without_numbers(numbered | {"subscriptions": held})
 
 
