@@ -7,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
 import pytest
 from pypdf import PdfReader
+from sqlalchemy import select
 
 from billing.core.errors import NotFound
 from billing.core.instants import parse_instant_us
+from billing.core.metering import units_by_size
 from billing.core.quantity import parse_micro
 from billing.documents.e_invoice.syntaxes import Syntax
 from billing.documents.e_invoice.validator import Validator
@@ -26,6 +29,8 @@ from billing.steps.audit.trace import trace
 from billing.steps.homes import home_at
 from billing.steps.simulate import simulate
 from billing.store.home import Home
+from billing.store.tables import carry, invoice_lines, invoices
+from billing.store.trace import trace_line
 
 SHARED = Path(__file__).parents[2] / "shared"
 CASES, VERAPDF = SHARED / "cases", SHARED / "tools" / "verapdf" / "verapdf"
@@ -143,6 +148,50 @@ def test_every_line_of_real_traffic_leads_to_records_of_the_source(tmp_path: Pat
                 assert (event.file, event.record) not in seen
                 seen.add((event.file, event.record))
     assert len(seen) > 1_000
+    home.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "price-change",
+        "size-shrinks",
+        "waterfall",
+        "one-order-over-apis",
+        "two-free",
+        "late-usage",
+        "payg-late-after-end",
+        "random-103",
+    ],
+)
+def test_what_paid_for_each_event_comes_to_the_lines(name: str, tmp_path: Path) -> None:
+    """Rules 5.1, 6.1, 7.3: the units of a line are those that its events completed at its price, and all units of its
+    API those that its events completed by any source and in any size; two sizes follow from the sums, too (rule 4.4).
+    """
+    home = home_at(tmp_path / "home")
+    simulate(home, CASES / name, tmp_path / "out")
+    with home.database.read() as connection:
+        lines = connection.execute(select(invoice_lines, invoices.c.subscription_id).join(invoices)).all()
+        for line in lines:
+            traced = trace_line(home, connection, line.number, line.line_no, 0, 10)
+            paid = [one for parts in traced.paid.values() for one in parts]
+            of_line = (line.subscription_id, line.unit_price_micro)
+            mine = [one for one in paid if (one.subscription_id, one.unit_price_micro) == of_line]
+            assert sum(one.charged_units for one in mine) == line.charged_units
+            assert sum(one.charged_units for one in paid) == traced.found.charged_units
+            sizes = traced.found.sizes
+            assert sum(one.charged_units for one in sizes) == traced.found.charged_units
+            if len(sizes) == 2:
+                of_cycle = (carry.c.team_id == traced.found.team_id) & (
+                    carry.c.cycle_start_us == traced.found.cycle_start_us
+                )
+                kept = connection.execute(select(carry).where(of_cycle, carry.c.api == line.api)).one()
+                used_up = Decimal(kept.opening_micro + kept.usage_micro - kept.closing_micro)
+                by_sums = units_by_size([Decimal(one.size_micro) for one in sizes], used_up, kept.charged_units)
+                assert by_sums == tuple(one.charged_units for one in sizes)
+            own = trace_line(home, connection, line.number, line.line_no, 0, 1_000_000, own=True)
+            assert [event.place for event in own.found.events] == list(own.own)
+            assert sum(event.charged_units for event in own.found.events) >= line.charged_units
     home.close()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.core.asof import AsOf
+from billing.core.asof import AsOf, values_during
 
 KEYS = 4
 
@@ -38,3 +38,13 @@ def test_every_place_of_a_history_is_found(count: int) -> None:
     assert history.row_at(key, starts).tolist() == list(range(count))
     assert history.row_at(key, starts - 1).tolist() == list(range(-1, count - 1))
     assert history.row_at(key, starts + 9).tolist() == list(range(count))
+
+
+def test_the_values_during_a_cycle() -> None:
+    """Rule 4.1: the one in force at the start has no instant; what changes nothing, and what begins at the end or
+    later, is not among them.
+    """
+    rows = [(0, 20), (5, 16), (7, 16), (9, 20), (12, 30)]
+    assert values_during(rows, 4, 12) == [(None, 20), (5, 16), (9, 20)]
+    assert values_during(rows, 5, 9) == [(None, 16)]
+    assert values_during(rows, -3, 1) == [(0, 20)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.core.metering import NO_SIZE, Metered, meter, overflowing
+from billing.core.metering import NO_SIZE, Metered, meter, overflowing, units_by_size
 
 Row = tuple[int, int, int]
 """Accumulator, quantity, unit size."""
@@ -214,3 +215,24 @@ def test_sums_over_all_accumulators_may_be_beyond_64_bits() -> None:
     """Rule 2.1: a hundred teams near the bound are each exact."""
     rows = [(team, 2 * 10**18, 3) for team in range(100) for _ in range(2)]
     assert as_lists(metered(rows, list(range(100)))) == looped(rows, list(range(100)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "used_up", "units", "expected"),
+    [
+        (["20", "16"], "1392", 70, (68, 2)),
+        (["20", "16"], "20", 1, (1, 0)),
+        (["0.5", "0.3"], "1.1", 3, (1, 2)),
+        (["20"], "60", 3, (3,)),
+        (["20"], "61", 3, None),
+        (["20", "16"], "1393", 70, None),
+        (["20", "16"], "100", 4, None),
+        (["20", "16", "10"], "46", 3, None),
+        ([], "0", 0, None),
+    ],
+)
+def test_units_by_size_of_the_sums(
+    sizes: list[str], used_up: str, units: int, expected: tuple[int, ...] | None
+) -> None:
+    """Rule 4.4: with two sizes the sums leave one answer; in other cases none is given."""
+    assert units_by_size([Decimal(size) for size in sizes], Decimal(used_up), units) == expected

@@ -116,8 +116,31 @@ def test_rule_4_4_a_row_can_be_checked_by_hand() -> None:
 def test_the_figures_are_those_of_the_first_row_with_one_size() -> None:
     two = rated(api_name="Two", unit_sizes=(Decimal(20), Decimal(10)))
     one = rated(api_name="One", units=(("payg", 5),), invoiced_units=5)
-    assert show(unrated(), two, one).notes[0].endswith("One: 5 + 115 = 5 × 20 + 20")
-    assert show(two).notes == ("To check a row: opening carry-over + usage = units × unit size + closing carry-over.",)
+    rule = "To check a row: opening carry-over + usage = units × unit size + closing carry-over."
+    assert show(unrated(), two, one).notes[0] == f"{rule} One: 5 + 115 = 5 × 20 + 20"
+    three = rated(api_name="Three", unit_sizes=(Decimal(20), Decimal(10), Decimal(5)))
+    assert show(three).notes == (rule,), "the sums do not say how many units were of each size"
+
+
+def test_rule_4_4_a_row_whose_size_changed_says_the_units_of_each() -> None:
+    """1,398 = 68 x 20 + 2 x 16 + 6: with two sizes there is one answer in whole units."""
+    sizes = (Decimal(20), Decimal(16))
+    changed = rated(
+        api_name="Changed",
+        unit_sizes=sizes,
+        opening=Decimal(3),
+        usage=Decimal(1395),
+        closing=Decimal(6),
+        units=(("free", 10), ("payg", 60)),
+        invoiced_units=60,
+    )
+    rule = "To check a row: opening carry-over + usage = units × unit size + closing carry-over."
+    assert show(changed).notes == (rule, "Changed: 3 + 1,395 = 68 × 20 + 2 × 16 + 6")
+    one = rated(api_name="One", units=(("payg", 5),), invoiced_units=5)
+    assert show(changed, one).notes == (
+        f"{rule} One: 5 + 115 = 5 × 20 + 20",
+        "Changed: 3 + 1,395 = 68 × 20 + 2 × 16 + 6",
+    )
 
 
 def test_rule_6_6_only_sources_that_gave_units_have_a_column() -> None:

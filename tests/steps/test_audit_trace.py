@@ -12,9 +12,11 @@ from billing.cli import app
 from billing.core.errors import ConservationBroken, NotFound
 from billing.core.instants import parse_instant_us
 from billing.steps.audit.trace import Place, Trace, trace, whereabouts
-from billing.store.tables import carry
+from billing.store.home import Home
+from billing.store.tables import carry, draws
+from billing.store.trace import TracedLine, trace_line
 
-from .small_world import Shop
+from .small_world import ALWAYS, REFERENCE, Shop
 
 JULY, AUGUST = (parse_instant_us(f"2026-{month}-01T00:00:00Z") for month in ("07", "08"))
 FIRST, SECOND, THIRD = (f"INV-2026-{number:06d}" for number in (1, 2, 3))
@@ -67,6 +69,90 @@ def test_a_line_leads_to_the_events_that_completed_its_units(closed: Shop) -> No
         ("e3", 4, 10, "august.csv", 3, False),
         ("e4", 0, 14, "august.csv", 6, False),
     ]
+
+
+Told = list[tuple[str, list[tuple[str, int, int | None, int]]]]
+
+
+def payers(home: Home, number: str, line_no: int, *, own: bool = False) -> tuple[TracedLine, Told]:
+    """The events behind a line, and of each (source, units, price, tokens) of what paid for its units."""
+    with home.database.read() as connection:
+        traced = trace_line(home, connection, number, line_no, 0, 100, own)
+    told = [
+        (
+            event.event_id,
+            [
+                (one.source, one.charged_units, one.unit_price_micro, one.tokens_micro)
+                for one in traced.paid.get(event.place, ())
+            ],
+        )
+        for event in traced.found.events
+    ]
+    return traced, told
+
+
+def test_each_event_says_at_which_price_and_size_its_units_were_completed(shop: Shop) -> None:
+    """Rules 4.1, 5.1, 6.1: 45 minutes make two units of 20, one of them free; 5 + 20 one at the new price; 5 + 30 two
+    units of 16.
+    """
+    shop.load(
+        unit_prices=[*REFERENCE["unit_prices"], "render,EUR,2026-07-15T00:00:00Z,1.3"],
+        unit_rates=[*REFERENCE["unit_rates"], "render,2026-07-20T00:00:00Z,16,1"],
+    )
+    shop.ingest(
+        "e1,2026-07-02T00:00:00Z,a1,render,45,,",
+        "e2,2026-07-16T00:00:00Z,a1,render,20,,",
+        "e3,2026-07-21T00:00:00Z,a1,render,30,,",
+        now="08-02",
+    )
+    shop.close("08-02")
+    traced, told = payers(shop.home, FIRST, 1)
+    assert told == [
+        ("e1", [("free", 1, None, 0), ("payg", 1, 1_150_000, 0)]),
+        ("e2", [("payg", 1, 1_300_000, 0)]),
+        ("e3", [("payg", 2, 1_300_000, 0)]),
+    ]
+    assert (traced.new_prices, traced.own) == ({0, 1}, [0])
+    assert [(one.unit_price_micro, one.since_us) for one in traced.prices] == [
+        (1_150_000, None),
+        (1_300_000, parse_instant_us("2026-07-15T00:00:00Z")),
+    ]
+    assert [(one.size_micro, one.since_us, one.charged_units) for one in traced.found.sizes] == [
+        (20_000_000, None, 3),
+        (16_000_000, parse_instant_us("2026-07-20T00:00:00Z"), 2),
+    ]
+    second, own = payers(shop.home, FIRST, 2, own=True)
+    assert ([event_id for event_id, _ in own], second.own, second.found.total) == (["e2", "e3"], [1, 2], 3)
+
+
+def test_tokens_that_other_apis_draw_on_are_drawn_in_the_order_of_all_events(shop: Shop) -> None:
+    """Rules 1.4, 5.3: of ten tokens translation takes three, rendering six of six units, and one token is too little
+    for the next translation: that one and the last unit are paid as they go, or in tokens.
+    """
+    shop.load(unit_rates=[f"render,{ALWAYS},20,1", f"translate,{ALWAYS},1,3"])
+    shop.ingest(
+        "x1,2026-07-02T00:00:00Z,a2,translate,1,,",
+        "r1,2026-07-03T00:00:00Z,a2,render,120,,",
+        "x2,2026-07-04T00:00:00Z,a2,translate,1,,",
+        "r2,2026-07-05T00:00:00Z,a2,render,40,,",
+        now="08-02",
+    )
+    shop.close("08-02")
+    _, rendering = payers(shop.home, FIRST, 1)
+    assert rendering == [
+        ("r1", [("flex", 6, None, 6_000_000)]),
+        ("r2", [("flex", 1, None, 1_000_000), ("payg", 1, 1_150_000, 0)]),
+    ]
+    traced, translation = payers(shop.home, FIRST, 2)
+    assert translation == [("x1", [("flex", 1, None, 3_000_000)]), ("x2", [("payg", 1, 2_400_000, 0)])]
+    assert traced.new_prices == frozenset(), "there is one price only"
+
+
+def test_draws_that_are_not_those_of_the_events_are_said_so(closed: Shop) -> None:
+    with closed.home.database.write() as connection:
+        connection.execute(update(draws).where(draws.c.source == "free").values(charged_units=2))
+    with pytest.raises(ConservationBroken, match=f"drawn on is not what the ledger says.*billing audit rerun {FIRST}"):
+        payers(closed.home, FIRST, 1)
 
 
 def test_an_event_leads_to_where_it_was_billed(closed: Shop) -> None:

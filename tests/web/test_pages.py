@@ -138,6 +138,80 @@ def test_a_line_leads_to_its_events(client_of: Clients) -> None:
     said = text_of(read(client_of, BUYER, "/invoice/line", number=FIRST, line_no=1))
     assert "2 events of this API" in said
     assert "july.csv, record" in said and "e1" in said and "e2" in said
+    assert "1 free" in said and "2 pay as you go at 1.15 EUR" in said and "from here" not in said
+    assert "The 2 units of this line were completed by 1 event" in said
+    assert "The cycle runs from 1 Jul 2026, 00:00 UTC until before 1 Aug 2026, 00:00 UTC" in said
+    own = text_of(read(client_of, BUYER, "/invoice/line", number=FIRST, line_no=1, own="true"))
+    assert "1 event that completed units of this line" in own and "e1" not in own and "e2" in own
+
+
+@pytest.fixture
+def august(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """A cycle in which a price and a unit size change, with a correction of July's usage; it ends at noon."""
+    home = Home.at(tmp_path / "home", None)
+    home.create()
+    shop = Shop(home=home, folder=tmp_path / "files")
+    ending = [row.replace(",UTC,,EUR,", ",UTC,2026-08-31T12:00:00Z,EUR,") for row in REFERENCE["subscriptions"]]
+    shop.load(
+        subscriptions=ending,
+        unit_prices=[*REFERENCE["unit_prices"], "render,EUR,2026-08-10T00:00:00Z,1.3"],
+        unit_rates=[*REFERENCE["unit_rates"], "render,2026-08-15T00:00:00Z,16,1"],
+    )
+    shop.ingest("e0,2026-07-05T00:00:00Z,a1,render,45,,", now="08-02")
+    shop.close("08-02")
+    shop.ingest(
+        "back,2026-07-05T00:00:00Z,a1,render,-10,e0,",
+        "e1,2026-08-05T00:00:00Z,a1,render,60,,",
+        "e2,2026-08-12T00:00:00Z,a1,render,10,,",
+        "e3,2026-08-20T00:00:00Z,a1,render,30,,",
+        now="09-02",
+    )
+    shop.close("09-02")
+    home.close()
+    monkeypatch.delenv("BILLING_DATABASE_URL", raising=False)
+    monkeypatch.setenv("BILLING_HOME", str(tmp_path / "home"))
+    with looking(OPERATOR) as client:
+        yield client
+
+
+def test_a_change_of_price_and_of_size_can_be_followed(august: TestClient) -> None:
+    """Rules 4.1, 4.4, 5.4: from when which holds, where a price begins, and an equation that holds as it is written."""
+    said = text_of(august.get("/invoice/line?number=INV-2026-000002&line_no=2").text)
+    assert "3 x 1.30 EUR = 3.90 EUR" in said
+    assert "5 1 free, 1 pay as you go at 1.15 EUR, 3 pay as you go at 1.30 EUR" in said
+    assert "A unit costs 1.15 EUR, and 1.30 EUR from 10 Aug 2026, 00:00 UTC" in said
+    assert "5 carried over + 90 used = 3 x 20 + 2 x 16 + 3 carried on" in said
+    assert "3 units of 20 until 15 Aug 2026, 00:00 UTC , 2 units of 16 from then on" in said
+    assert "The 3 units of this line were completed by 2 events" in said
+    assert "1 free, 1 pay as you go at 1.15 EUR from here 1.15 EUR" in said
+    assert "1 pay as you go at 1.30 EUR from here 1.30 EUR" in said
+
+
+def test_an_invoice_says_the_units_of_each_size_and_what_was_corrected_late(august: TestClient) -> None:
+    """Rules 4.4, 6.6: 3 x 20 + 2 x 16 rather than "5 units"; late usage below 0 is a correction. An edge of the cycle
+    that is no midnight has its time.
+    """
+    said = text_of(august.get("/invoice?number=INV-2026-000002").text)
+    assert "5 carried over + 90 used = 3 x 20 + 2 x 16 + 3 carried on" in said
+    assert "3 units of 20 until 15 Aug 2026, 00:00 UTC , 2 units of 16 from then on" in said
+    assert "a correction of −10 is in it, to usage of closed cycles" in said
+    assert "1 Aug 2026 to 31 Aug 2026, 12:00 (UTC)" in said
+    assert "3 x 1.30 EUR = 3.90 EUR" in said
+
+
+@pytest.mark.parametrize(
+    ("value", "currency", "words"),
+    [
+        ("2.6", "EUR", "2.60 EUR"),
+        ("0.3125", "EUR", "0.3125 EUR"),
+        ("732.5", "JPY", "732.5 JPY"),
+        ("1000", "JPY", "1,000 JPY"),
+        ("0.88", "KWD", "0.880 KWD"),
+        ("0", "EUR", "0.00 EUR"),
+    ],
+)
+def test_a_price_has_at_least_the_currency_s_digits(value: str, currency: str, words: str) -> None:
+    assert wording.price(D(value), currency) == words
 
 
 def test_events_are_paged_in_both_directions(books: Books, client_of: Clients, monkeypatch: pytest.MonkeyPatch) -> None:

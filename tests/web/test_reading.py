@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal as D
 from random import Random
@@ -19,7 +20,7 @@ from billing.core.model import Kind
 from billing.core.payments import ChargeState, EventKind, Money
 from billing.store.tables import CodePointText, alerts, invoices, payment_events, standing_refreshes
 from billing.web.reading.finance import finance_month
-from billing.web.reading.invoice import document, events_of_line, file_name, invoice
+from billing.web.reading.invoice import document, events_of_line, file_name, invoice, why_no_xml
 from billing.web.reading.operations import operations
 from billing.web.reading.payments import invoice_rows, money_by_invoice, state_in_sql, today
 from billing.web.reading.team import team
@@ -374,6 +375,36 @@ def test_a_line_leads_to_records_of_files(books: Books) -> None:
     assert told == [("e1", D("35.5"), 1, D("15.5"), "july.csv", 3), ("e2", 30, 2, D("5.5"), "july.csv", 2)]
     assert (whole.total, whole.opening, whole.closing, whole.charged_units) == (2, 0, D("5.5"), 3)
     assert ([e.event_id for e in rest.events], rest.total, beyond.events) == (["e2"], 2, ())
+
+
+def test_the_events_of_a_line_say_what_paid(books: Books) -> None:
+    """Rule 5.1: e1 completed the unit that was free, e2 the two of the line, at its price."""
+    with look(books) as connection:
+        whole = events_of_line(books.home, connection, BUYER, FIRST, 1)
+        own = events_of_line(books.home, connection, BUYER, FIRST, 1, own=True)
+    told = [[(p.source, p.charged_units, p.unit_price, p.currency, p.of_line) for p in e.paid] for e in whole.events]
+    assert told == [[("free", 1, None, "", False)], [("payg", 2, D("1.15"), "EUR", True)]]
+    assert [(p.source, p.charged_units) for p in whole.paid] == [("free", 1), ("payg", 2)]
+    assert [(s.unit_size, s.since, s.charged_units) for s in whole.sizes] == [(20, None, 3)]
+    assert [(p.unit_price, p.currency, p.since) for p in whole.prices] == [(D("1.15"), "EUR", None)]
+    assert (whole.own_total, whole.own_first, whole.own) == (1, 1, False)
+    assert ([e.place for e in own.events], own.total, own.own) == ([1], 2, True)
+
+
+def test_an_invoice_without_an_e_invoice_says_why(books: Books) -> None:
+    """EN 16931 has amounts of two decimals; nothing is said of what was not rendered yet."""
+    with look(books) as connection:
+        rendered = invoice(connection, OPERATOR, FIRST, at=NOW)
+        other = invoice(connection, OPERATOR, SECOND, at=NOW)
+    assert rendered.why_no_xml.startswith("There is no e-invoice (XML): none was asked for, or")
+    assert (other.documents, other.why_no_xml) == ((), "")
+    dinars = replace(rendered.head, currency="KWD", total=D("10.333"))
+    assert why_no_xml(dinars, (), rendered.documents).startswith(
+        "There is no e-invoice (XML): an amount in KWD has three decimals here"
+    )
+    assert "none was asked for" in why_no_xml(replace(dinars, total=D("10.330")), (), rendered.documents)
+    xml = replace(rendered.documents[0], media_type="application/xml")
+    assert why_no_xml(dinars, (), (xml,)) == ""
 
 
 def test_a_document_is_the_bytes_that_were_issued(books: Books) -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -40,3 +42,16 @@ class AsOf:
             high = np.where(inside & ~hit, middle, high)
         found = known & (low > base)
         return np.where(found, self._order[np.maximum(low - 1, 0)], -1)
+
+
+def values_during(rows: Iterable[tuple[int, int]], start_us: int, end_us: int) -> list[tuple[int | None, int]]:
+    """Of instants and values from then on, in order of time, those in force during ``[start, end)``; one that is the
+    same as before is left out. The instant is None where a value held at the start.
+    """
+    found: list[tuple[int | None, int]] = []
+    for since, value in rows:
+        if since <= start_us:
+            found = [(None, value)]
+        elif since < end_us and (not found or found[-1][1] != value):
+            found.append((since, value))
+    return found

@@ -64,6 +64,21 @@ class Drawing:
                 cycle_start = starts[bisect_right(starts, at_us) - 1]
                 self.draws += [(place, cycle_start, one) for one in drawn]
 
+    def each(self) -> list[list[Drawn]]:
+        """What each completion was drawn on, in order. All are taken one by one; none may be a sum."""
+        done, found = self._done, list[list[Drawn]]()
+        span = self._cuts.row_at(done.stream.team, done.stream.effective_us).tolist()
+        keys = zip(*(a.tolist() for a in (done.stream.api, done.rate_row, self._late_payer)), strict=True)
+        balances: dict[int, TeamBalances] = {}
+        now, last = Balances(), -1
+        rows = zip(done.stream.team.tolist(), span, keys, done.units.tolist(), strict=True)
+        for place, number, key, units in rows:
+            team, at_us = self._terms.teams[self._plans[place].team_id], int(self._cuts.at_us[number])
+            if number != last:
+                now, last = balances.setdefault(place, TeamBalances(team, self._used)).at(at_us), number
+            found.append(draw_span([self._demand(team, at_us, key, units)], now))
+        return found
+
     def _sums(self, span: Int64s) -> tuple[list[Int64s], Int64s]:
         """Units by (span, API, rate, late payer), in that order: the keys and the sums."""
         keys = (span, self._done.stream.api, self._done.rate_row, self._late_payer)

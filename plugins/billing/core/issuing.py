@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from billing.core.asof import values_during
 from billing.core.cycles import CycleSpan
 from billing.core.frames import rows
 from billing.core.invoicing import DraftInvoice, DraftLine
@@ -30,10 +31,12 @@ class ApiFacts:
     sizes: Sequence[tuple[int, int]]
 
     def sizes_in(self, cycle: CycleSpan) -> tuple[Decimal, ...]:
-        """The unit sizes in force during a cycle, in order of time."""
-        before = [size for valid_from, size in self.sizes if valid_from <= cycle.start_us][-1:]
-        within = [size for valid_from, size in self.sizes if cycle.start_us < valid_from < cycle.end_us]
-        return tuple(decimal_of_micro(size) for size in dict.fromkeys([*before, *within]))
+        """The unit sizes in force during a cycle, in order of time, each once."""
+        return tuple(decimal_of_micro(size) for size in dict.fromkeys(size for _, size in self.changes_in(cycle)))
+
+    def changes_in(self, cycle: CycleSpan) -> list[tuple[int | None, int]]:
+        """The same with the instant since when each is in force, None for the one that the cycle began with."""
+        return values_during(self.sizes, cycle.start_us, cycle.end_us)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

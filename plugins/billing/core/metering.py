@@ -8,7 +8,10 @@ the carry-over of the one before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +29,19 @@ class Metered:
 
     charged_units: Int64s
     carry_micro: Int64s
+
+
+def units_by_size(sizes: Sequence[Decimal], used_up: Decimal, units: int) -> tuple[int, ...] | None:
+    """How many of some units were of each size, where they used up ``used_up`` together: opening + usage - closing of a
+    cycle (rule 4.4). None where the sums alone do not say it: with three sizes or more, or where they do not add up.
+    """
+    if len(sizes) == 1:
+        return (units,) if Fraction(used_up) == units * Fraction(sizes[0]) else None
+    if len(sizes) != 2 or sizes[0] == sizes[1]:
+        return None
+    first, second = map(Fraction, sizes)
+    of_first = (Fraction(used_up) - units * second) / (first - second)
+    return (int(of_first), units - int(of_first)) if of_first.denominator == 1 and 0 <= of_first <= units else None
 
 
 # Float64 sums are off by far less than this margin, so whatever stays below fits in int64.

@@ -76,6 +76,18 @@ def rate(
     )
 
 
+def drawn_by_event(terms: Terms, plan: TeamPlan, events: pd.DataFrame, opening: Opening, api: str) -> list[list[Drawn]]:
+    """What the units of one API were drawn on: an entry for each event that completed any, in the order of rule 4.2.
+
+    ``events`` as ``rate`` takes them, without sums, of rated APIs only: of this one, and of all that draw on the same
+    balances.
+    """
+    _, done, _ = _charge_units(terms, [plan], stream_of(terms, [plan], events), opening)
+    drawn = Drawing(terms, [plan], Cuts.of(terms, [plan]), done, opening.used).each()
+    mine = terms.api_place[api]
+    return [one for place, one in zip(done.stream.api.tolist(), drawn, strict=True) if place == mine]
+
+
 def without_parked(rated: Rated, parked: Sequence[Parked]) -> Rated:
     """The same without the cycles of parked teams from the parked one on."""
     first = {p.team_id: p.cycle_start_us for p in parked}

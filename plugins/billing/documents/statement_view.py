@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from billing.core.metering import units_by_size
 from billing.core.model import SOURCES, UNFUNDED, ApiBilling, Balance, Cycle, Invoice, Kind, StatementLine
 from billing.core.zones import zone
 from billing.documents.chart import ChartView, chart_view
@@ -157,17 +158,36 @@ def usage_notes(lines: Sequence[StatementLine], texts: Texts, theme: Theme) -> t
 
 
 def _equation(lines: Sequence[StatementLine], texts: Texts) -> tuple[str, ...]:
-    """How to check a row (rule 4.4), with the figures of the first one that has a single unit size."""
+    """How to check a row (rule 4.4), with the figures of the first one that has a single unit size, and of each whose
+    size changed: units by size, where the sums say them.
+    """
     rule = texts("To check a row: opening carry-over + usage = units × unit size + closing carry-over.")
-    line = next((line for line in lines if _is_rated(line) and len(line.unit_sizes) == 1 and line.units), None)
-    if line is None:
-        return (rule,)
-    units = " + ".join(texts.decimal(count) for _, count in line.units)
-    units = f"({units})" if len(line.units) > 1 else units
+    rated = [line for line in lines if _is_rated(line)]
+    line = next((line for line in rated if len(line.unit_sizes) == 1 and line.units), None)
+    changed = [line for line in rated if len(line.unit_sizes) > 1 and line.units]
+    return (
+        rule if line is None else f"{rule} {_figures(line, _units_by_source(line, texts), texts)}",
+        *(_figures(line, by_size, texts) for line in changed if (by_size := _units_by_size(line, texts))),
+    )
+
+
+def _figures(line: StatementLine, units: str, texts: Texts) -> str:
     left = f"{texts.decimal(line.opening)} + {texts.decimal(line.usage)}"
-    right = f"{units} × {texts.decimal(line.unit_sizes[0])} + {texts.decimal(line.closing)}"
-    figures = texts("%(label)s: %(value)s", label=isolated(line.api_name), value=f"{left} = {right}")
-    return (f"{rule} {figures}",)
+    value = f"{left} = {units} + {texts.decimal(line.closing)}"
+    return texts("%(label)s: %(value)s", label=isolated(line.api_name), value=value)
+
+
+def _units_by_source(line: StatementLine, texts: Texts) -> str:
+    units = " + ".join(texts.decimal(count) for _, count in line.units)
+    return f"{f'({units})' if len(line.units) > 1 else units} × {texts.decimal(line.unit_sizes[0])}"
+
+
+def _units_by_size(line: StatementLine, texts: Texts) -> str:
+    """``68 × 20 + 2 × 16``; blank where the sums do not say it."""
+    used_up = line.opening + line.usage - line.closing
+    counts = units_by_size(line.unit_sizes, used_up, sum(count for _, count in line.units))
+    sizes = zip(counts or (), line.unit_sizes, strict=bool(counts))
+    return " + ".join(f"{texts.decimal(count)} × {texts.decimal(size)}" for count, size in sizes)
 
 
 def _balances(balances: Sequence[Balance], cycle: Cycle, texts: Texts) -> TableView | None:

@@ -138,6 +138,17 @@ def read_opening(
     return Opening(carry_micro=carried, used=_used(connection, grant_subscriptions, closed, since_us))
 
 
+def used_before(
+    connection: Connection, subscriptions: Sequence[str], team_id: str, close_no: int, start_us: int
+) -> Used:
+    """What of subscriptions was used before a team's cycle that a close has closed: by what earlier closes have closed,
+    and by the team's earlier cycles in the same close.
+    """
+    same_close = (cycles.c.close_no == close_no) & (cycles.c.team_id == team_id) & (cycles.c.cycle_start_us < start_us)
+    earlier = (cycles.c.close_no < close_no) | same_close
+    return _used(connection, subscriptions, (cycles.c.state == ISSUED) & earlier, start_us)
+
+
 def write_rated(
     connection: Connection,
     close: Close,

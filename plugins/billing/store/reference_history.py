@@ -5,7 +5,7 @@ A row is never edited: a changed row stops being known at the load that changed 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -38,6 +38,17 @@ def last_load(connection: Connection) -> int:
 def read_reference(connection: Connection, load_no: int) -> Reference:
     """What was known at a load: every table, with the dtypes of ``core.reference``, in the order of its columns."""
     return without_numbers(read_numbered(connection, load_no))
+
+
+def read_terms_of(connection: Connection, load_no: int, team_id: str) -> Reference:
+    """What was known at a load of what one team holds, and of all that may pay for it: the tables that ``Terms`` reads,
+    and no others.
+    """
+    held = _known(connection, "subscriptions", load_no, "team_id", [team_id])
+    numbered = {name: _known(connection, name, load_no) for name in ("apis", "unit_rates", "unit_prices")}
+    for name in ("free_allowances", "token_grants", "capacity_grants"):
+        numbered[name] = _known(connection, name, load_no, "subscription_id", held["subscription_id"].tolist())
+    return without_numbers(numbered | {"subscriptions": held})
 
 
 def read_numbered(connection: Connection, load_no: int) -> dict[str, pd.DataFrame]:
@@ -91,11 +102,16 @@ def write_changes(connection: Connection, load_no: int, found: Mapping[str, Tabl
         insert_rows(connection, table, new.assign(known_from=load_no, known_to=STILL_KNOWN).to_dict("records"))
 
 
-def _known(connection: Connection, name: str, load_no: int) -> pd.DataFrame:
+def _known(
+    connection: Connection, name: str, load_no: int, column: str = "", values: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Of a table, or of its rows with one of these values in a column."""
     history = reference_history[name]
     columns = [history.c.row_no, *(history.c[c.name] for c in TABLES[name].columns)]
     known = and_(history.c.known_from <= load_no, history.c.known_to > load_no)
-    rows = connection.execute(select(*columns).where(known).order_by(history.c.row_no)).all()
+    query = select(*columns).where(known).order_by(history.c.row_no)
+    parts = [query] if values is None else [query.where(history.c[column].in_(some)) for some in in_parts(values)]
+    rows = [row for part in parts for row in connection.execute(part)]
     if not rows:
         return empty_frame(TABLES[name]).assign(row_no=pd.Series([], dtype="int64"))
     cells = zip(*map(tuple, rows), strict=True)

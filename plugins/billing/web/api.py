@@ -137,10 +137,12 @@ def invoice_events(
     number: Id,
     line_no: Annotated[int, Query(ge=1, lt=2**31)],
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+    own: bool = False,
 ) -> Response:
-    """The events behind a line, up to 1,000, with the files and records of the source that they came in."""
+    """The events behind a line, up to 1,000: the units that each completed, what paid for them and at which price, and
+    the file and record of the source that it came in. `own`: those only that completed units of this very line."""
     with reading() as (home, connection):
-        return _json(request, invoices.events_of_line(home, connection, viewer, number, line_no, offset))
+        return _json(request, invoices.events_of_line(home, connection, viewer, number, line_no, offset, own=own))
 
 
 @api.get("/invoice/file", response_class=Response, responses={**_FILES, **_SAME})

@@ -183,6 +183,8 @@ def _broken(text: str) -> Markup:
 templates.filters |= {
     "number": wording.number,
     "money": wording.money,
+    "price": wording.price,
+    "edge": wording.edge,
     "percent": wording.percent,
     "permille": wording.permille,
     "day": _day,

@@ -143,11 +143,12 @@ def invoice_line(
     number: Id,
     line_no: Annotated[int, Query(ge=1, lt=2**31)],
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+    own: bool = False,
 ) -> Response:
-    """The events behind a line, and the file and record that each came in."""
+    """The events behind a line, what paid for their units, and the file and record that each came in."""
     with reading() as (home, connection):
         page = invoices.invoice(connection, viewer, number, at=at)
-        events = invoices.events_of_line(home, connection, viewer, number, line_no, offset)
+        events = invoices.events_of_line(home, connection, viewer, number, line_no, offset, own=own)
     [line] = [one for one in page.lines if one.line_no == line_no]
     [units] = [one for one in page.units if one.api == line.api]
     return show(

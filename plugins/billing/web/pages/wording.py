@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_DOWN, Decimal
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,7 @@ from billing.core.forecast import HISTORY_DAYS, SHARE_PERCENT
 from billing.core.model import UNFUNDED, Kind, ParkedReason
 from billing.core.months import Month
 from billing.core.outlook import HORIZON_DAYS, Why
-from billing.core.quantity import three_digits
+from billing.core.quantity import minor_digits, three_digits
 from billing.web.reading.alerts import AlertRow
 from billing.web.reading.invoice import InvoicePage
 from billing.web.reading.known import Api
@@ -69,6 +69,12 @@ def money(value: Decimal, currency: str) -> str:
     return f"{value:,f}".replace("-", MINUS) + f" {currency}"
 
 
+def price(value: Decimal, currency: str) -> str:
+    """A unit price, exact, with at least the currency's digits: ``2.60 EUR``, ``0.3125 EUR``."""
+    digits = max(minor_digits(currency), -int(value.normalize().as_tuple().exponent))
+    return f"{value:,.{digits}f} {currency}"
+
+
 def percent(share: Decimal) -> str:
     """A share in whole per cent, rounded towards none left: what is not all is never shown as 100 %."""
     whole = (share * 100).to_integral_value(ROUND_DOWN)
@@ -100,6 +106,12 @@ def local(value: datetime, zone: str) -> str:
     """``15 Jul 2026, 11:30 Europe/Paris``."""
     there = value.astimezone(ZoneInfo(zone))
     return f"{day(there.date())}, {there:%H:%M} {zone}"
+
+
+def edge(day_of_period: date, value: datetime, zone: str) -> str:
+    """The first or last day of a period; with the local time where the period's edge is no midnight."""
+    there = value.astimezone(ZoneInfo(zone))
+    return day(day_of_period) if there.time() == time() else f"{day(day_of_period)}, {there:%H:%M}"
 
 
 def relative(value: datetime, at: datetime) -> str:

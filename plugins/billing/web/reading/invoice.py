@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,9 +15,10 @@ from billing.core.cycles import CycleSpan
 from billing.core.errors import NotFound
 from billing.core.instants import from_day, from_us
 from billing.core.issuing import ApiFacts, api_facts
+from billing.core.metering import units_by_size
 from billing.core.model import SOURCES, ApiBilling, Kind
 from billing.core.payments import ChargeState, EventKind
-from billing.core.quantity import decimal_of_micro
+from billing.core.quantity import decimal_of_micro, round_half_up
 from billing.store import credit_notes as notes
 from billing.store.documents import documents_of
 from billing.store.home import Home
@@ -37,14 +38,15 @@ from billing.store.tables import (
     reference_history,
     usage_days,
 )
-from billing.store.trace import TracedEvents, trace_line
+from billing.store.trace import Paid, TracedEvent, TracedLine, trace_line
 from billing.web.reading import known
-from billing.web.reading.known import instant
+from billing.web.reading.known import instant, quantity
 from billing.web.reading.payments import InvoiceRow, invoice_rows
 from billing.web.reading.team import TeamCustomer, UnitsBySource
 from billing.web.viewer import NO_MONEY, NotForYou, Viewer
 
 EVENTS = 1_000
+_DIGITS_OF_THE_NORM = 2
 _MEDIA_TYPES: Mapping[str, str] = {"pdf": "application/pdf", "xml": "application/xml", "html": "text/html"}
 
 
@@ -63,10 +65,22 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SizeSince:
+    """The units that were completed while a unit size was in force, and since when it was: None where it already was
+    when the cycle began.
+    """
+
+    unit_size: Decimal
+    since: datetime | None
+    charged_units: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class UnitsLine:
     """How one API's usage became units in the cycle (rules 4.4, 6.6): opening + usage = units x size + closing. In the
     API's usage unit; ``usage`` includes ``late_usage``. ``invoiced_units`` are those on this invoice. An API that is
-    not rated has usage only.
+    not rated has usage only. ``by_size``: the units of each size, in order of time; none where the sums do not say it,
+    and the events of a line do.
     """
 
     api: str
@@ -74,6 +88,7 @@ class UnitsLine:
     usage_unit: str
     billing: ApiBilling
     unit_sizes: tuple[Decimal, ...]
+    by_size: tuple[SizeSince, ...]
     opening: Decimal
     usage: Decimal
     late_usage: Decimal
@@ -203,7 +218,7 @@ class StoredMethod:
 class InvoicePage:
     """Everything of one invoice. ``tax_percent`` and ``tax_category``: rule 6.2. ``payment_method``: what was stored at
     its issue (rule 6.5), None where it is to be paid by bank transfer. ``replaced_by``: the invoice that took its
-    place, blank where none did.
+    place, blank where none did. ``why_no_xml``: why it was rendered without an e-invoice, blank where it was not.
     """
 
     head: InvoiceRow
@@ -225,15 +240,32 @@ class InvoicePage:
     charge: ChargeRow | None
     mails: tuple[MailRow, ...]
     documents: tuple[DocumentRow, ...]
+    why_no_xml: str
     origin: Origin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventPaid:
+    """Units by what paid for them (rule 5.1). Pay as you go has a net unit price and its currency; Token Flex and Flex
+    have the tokens drawn. ``of_line``: they are units of this very line.
+    """
+
+    source: str
+    charged_units: int
+    unit_price: Decimal | None
+    currency: str
+    tokens: Decimal
+    of_line: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventRow:
     """An event behind a line, in the order of rule 4.2: where the source said it (``file``, ``record``), the units that
-    it completed, and the carry-over after it.
+    it completed and what paid for them, and the carry-over after it. ``place`` is its own in the order, from 0 on;
+    ``new_price``: from here on pay as you go has another price than before.
     """
 
+    place: int
     event_id: str
     occurred_at: datetime
     app_id: str
@@ -241,6 +273,8 @@ class EventRow:
     corrects: str
     is_late: bool
     charged_units: int
+    paid: tuple[EventPaid, ...]
+    new_price: bool
     carry: Decimal
     batch_no: int
     file: str
@@ -248,10 +282,23 @@ class EventRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PriceSince:
+    """A price of pay as you go that was in force in the cycle, and since when; None where it already was when the cycle
+    began.
+    """
+
+    unit_price: Decimal
+    currency: str
+    since: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LineEvents:
-    """Where a line's figures come from (rule 7.3): the events of its API in the cycle, from place ``offset`` on, at
+    """Where a line's figures come from (rule 7.3): the events of its API in the cycle, from the ``offset``-th on, at
     most 1,000; ``total`` says how many there are. They begin with ``opening`` and end with ``closing``; the units that
-    they complete are those of all lines and sources of the API (``charged_units``).
+    they complete are those of all lines and sources of the API (``charged_units``), which ``paid`` and ``sizes`` say
+    apart. ``own_total`` events completed units of this very line, the first of them at place ``own_first``; where
+    ``own``, those are the events.
     """
 
     number: str
@@ -261,7 +308,13 @@ class LineEvents:
     opening: Decimal
     closing: Decimal
     charged_units: int
+    paid: tuple[EventPaid, ...]
+    sizes: tuple[SizeSince, ...]
+    prices: tuple[PriceSince, ...]
     total: int
+    own: bool
+    own_total: int
+    own_first: int | None
     offset: int
     events: tuple[EventRow, ...]
 
@@ -277,6 +330,7 @@ def invoice(connection: Connection, viewer: Viewer, number: str, *, at: datetime
     [row] = invoice_rows(connection, select(invoices).where(invoices.c.number == number), at)
     facts = _facts(connection, head, cycle.pinned_load)
     given_back = _credit_notes(connection, number)
+    lines, kept = _lines(connection, head, span, facts), _documents(connection, [number])
     return InvoicePage(
         head=row,
         team_name=_name_at(connection, head),
@@ -289,55 +343,103 @@ def invoice(connection: Connection, viewer: Viewer, number: str, *, at: datetime
         tax_percent=decimal_of_micro(head.tax_percent_micro),
         payment_method=_method_at(connection, head),
         replaced_by=replaced_by(connection, number) or "",
-        lines=_lines(connection, head, span, facts),
+        lines=lines,
         units=_units(connection, head, span, facts),
         daily=_daily(connection, head),
         credit_notes=given_back,
         payments=_payments(connection, viewer, head),
         charge=_charge(connection, viewer, head),
         mails=_mails(connection, number),
-        documents=_documents(connection, [number, *(note.number for note in given_back)]),
+        documents=kept + _documents(connection, [note.number for note in given_back]),
+        why_no_xml=why_no_xml(row, lines, kept),
         origin=_origin(connection, head),
     )
 
 
 def events_of_line(
-    home: Home, connection: Connection, viewer: Viewer, number: str, line_no: int, offset: int = 0
+    home: Home, connection: Connection, viewer: Viewer, number: str, line_no: int, offset: int = 0, *, own: bool = False
 ) -> LineEvents:
-    """The events whose usage completed a line's units, up to 1,000 from place ``offset`` on.
+    """The events whose usage completed a line's units, up to 1,000 from the ``offset``-th on; where ``own``, without
+    those that completed no units of this very line.
 
     Raises ``NotForYou``; ``NotFound`` for a line that is not there; ``UsageError`` where there are too many events to
     be read here; ``ConservationBroken`` where they are not what was charged.
     """
     head = demand_invoice(connection, viewer, number)
-    found: TracedEvents = trace_line(home, connection, number, line_no, offset, EVENTS)
-    unit = known.apis(connection, [found.api], head.pinned_load)[found.api].usage_unit
+    traced = trace_line(home, connection, number, line_no, offset, EVENTS, own)
+    found = traced.found
     return LineEvents(
         number=number,
         line_no=line_no,
         api=found.api,
-        usage_unit=unit,
+        usage_unit=known.apis(connection, [found.api], head.pinned_load)[found.api].usage_unit,
         opening=decimal_of_micro(found.opening_micro),
         closing=decimal_of_micro(found.closing_micro),
         charged_units=found.charged_units,
-        total=found.total,
-        offset=offset,
-        events=tuple(
-            EventRow(
-                event_id=event.event_id,
-                occurred_at=from_us(event.occurred_at_us),
-                app_id=event.app_id,
-                quantity=decimal_of_micro(event.quantity_micro),
-                corrects=event.corrects,
-                is_late=event.is_late,
-                charged_units=event.charged_units,
-                carry=decimal_of_micro(event.carry_micro),
-                batch_no=event.batch_no,
-                file=event.file,
-                record=event.record,
+        paid=_paid_in_all(traced),
+        sizes=tuple(
+            SizeSince(
+                unit_size=decimal_of_micro(one.size_micro),
+                since=instant(one.since_us),
+                charged_units=one.charged_units,
             )
-            for event in found.events
+            for one in found.sizes
         ),
+        prices=tuple(
+            PriceSince(
+                unit_price=decimal_of_micro(one.unit_price_micro), currency=one.currency, since=instant(one.since_us)
+            )
+            for one in traced.prices
+        ),
+        total=found.total,
+        own=own,
+        own_total=len(traced.own),
+        own_first=traced.own[0] if traced.own else None,
+        offset=offset,
+        events=tuple(_event_row(event, traced) for event in found.events),
+    )
+
+
+def _event_row(event: TracedEvent, traced: TracedLine) -> EventRow:
+    return EventRow(
+        place=event.place,
+        event_id=event.event_id,
+        occurred_at=from_us(event.occurred_at_us),
+        app_id=event.app_id,
+        quantity=decimal_of_micro(event.quantity_micro),
+        corrects=event.corrects,
+        is_late=event.is_late,
+        charged_units=event.charged_units,
+        paid=tuple(_event_paid(one, traced) for one in traced.paid.get(event.place, ())),
+        new_price=event.place in traced.new_prices,
+        carry=decimal_of_micro(event.carry_micro),
+        batch_no=event.batch_no,
+        file=event.file,
+        record=event.record,
+    )
+
+
+def _event_paid(one: Paid, traced: TracedLine) -> EventPaid:
+    return EventPaid(
+        source=one.source,
+        charged_units=one.charged_units,
+        unit_price=quantity(one.unit_price_micro),
+        currency=one.currency,
+        tokens=decimal_of_micro(one.tokens_micro),
+        of_line=traced.is_of_line(one),
+    )
+
+
+def _paid_in_all(traced: TracedLine) -> tuple[EventPaid, ...]:
+    """All units of the cycle by what paid for them, in the order in which sources pay; prices in that of time."""
+    sums: dict[Paid, list[int]] = {}
+    for one in (one for parts in traced.paid.values() for one in parts):
+        total = sums.setdefault(replace(one, charged_units=0, tokens_micro=0), [0, 0])
+        total[0] += one.charged_units
+        total[1] += one.tokens_micro
+    ordered = sorted(sums.items(), key=lambda item: SOURCES.index(item[0].source))
+    return tuple(
+        _event_paid(replace(one, charged_units=units, tokens_micro=tokens), traced) for one, (units, tokens) in ordered
     )
 
 
@@ -435,6 +537,7 @@ def _units_line(row: Row[Any], drawn: Sequence[Row[Any]], head: Row[Any], span: 
         usage_unit=api.usage_unit,
         billing=api.billing,
         unit_sizes=api.sizes_in(span),
+        by_size=_by_size(row, api.changes_in(span)),
         opening=decimal_of_micro(row.opening_micro),
         usage=decimal_of_micro(row.usage_micro),
         late_usage=decimal_of_micro(row.late_usage_micro),
@@ -442,6 +545,16 @@ def _units_line(row: Row[Any], drawn: Sequence[Row[Any]], head: Row[Any], span: 
         charged_units=row.charged_units,
         invoiced_units=sum(d.charged_units for d in mine),
         closing=decimal_of_micro(row.closing_micro),
+    )
+
+
+def _by_size(row: Row[Any], changes: Sequence[tuple[int | None, int]]) -> tuple[SizeSince, ...]:
+    sizes = [decimal_of_micro(size) for _, size in changes]
+    used_up = decimal_of_micro(row.opening_micro + row.usage_micro - row.closing_micro)
+    counts = units_by_size(sizes, used_up, row.charged_units) or ()
+    return tuple(
+        SizeSince(unit_size=size, since=instant(since), charged_units=units)
+        for size, (since, _), units in zip(sizes, changes, counts, strict=bool(counts))
     )
 
 
@@ -535,6 +648,22 @@ def _mails(connection: Connection, number: str) -> tuple[MailRow, ...]:
 
 def _documents(connection: Connection, numbers: Sequence[str]) -> tuple[DocumentRow, ...]:
     return tuple(_document_row(found) for number in numbers for found in documents_of(connection, number))
+
+
+def why_no_xml(row: InvoiceRow, lines: Sequence[Line], kept: Sequence[DocumentRow]) -> str:
+    """Why an invoice has no e-invoice, in a sentence; blank where it has one, or nothing was rendered yet."""
+    if not kept or any(one.media_type == "application/xml" for one in kept):
+        return ""
+    amounts = (*(line.net for line in lines), row.net, row.tax, row.total)
+    if any(amount != round_half_up(amount, _DIGITS_OF_THE_NORM) for amount in amounts):
+        return (
+            f"There is no e-invoice (XML): an amount in {row.currency} has three decimals here, and the European norm "
+            "EN 16931 allows two."
+        )
+    return (
+        "There is no e-invoice (XML): none was asked for, or the European norm EN 16931 cannot write this invoice "
+        "(docs/decisions/e-invoice.md)."
+    )
 
 
 def _document_row(found: Any) -> DocumentRow:
