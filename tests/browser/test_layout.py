@@ -160,7 +160,7 @@ def test_on_a_telephone_a_row_is_a_few_lines(page: Any) -> None:
     page.goto(f"/invoice/line?number={FIRST}&line_no=1")
     rows = page.locator("table tbody tr")
     assert rows.count() == 2
-    assert all(row.bounding_box()["height"] < 140 for row in rows.all())
+    assert all(row.bounding_box()["height"] < 160 for row in rows.all()), "eight lines of the smaller type"
     page.goto(f"/invoice?number={FIRST}")
     said = page.evaluate(
         """() => [...document.querySelectorAll("tfoot td.n")].map((one) => getComputedStyle(one, "::before").content)"""

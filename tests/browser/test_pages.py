@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -219,7 +220,7 @@ def test_everybody_can_read_them(
         page.goto(f"/billing/{path}")
         for closed in page.locator("details").all():
             closed.evaluate("one => one.open = true")
-        if kept := shots(f"{path.partition('?')[0].replace('/', '-')}-{width}-{scheme}.png"):
+        if kept := shots(f"{re.sub(r'[^a-z0-9]+', '-', path)}-{width}-{scheme}.png"):
             page.screenshot(path=str(kept), full_page=True)
         width_over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(width_over) == 0, path
