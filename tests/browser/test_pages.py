@@ -167,6 +167,20 @@ def test_a_member_without_a_role_comes_in_by_an_address_of_their_own(airflow: Lo
     page.wait_for_url("**/billing/teams")
     page.get_by_role("link", name="Team One").click()
     page.get_by_role("heading", name="Team One").wait_for()
+    page.context.close()
+
+
+def test_who_is_not_logged_in_comes_back_to_the_page_after_the_log_in(airflow: LocalAirflow, chromium: Any) -> None:
+    context = chromium.new_context(base_url=airflow.url)
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    assert page.goto(f"/billing/invoice?number={INVOICE}").status == 401
+    assert INVOICE not in page.locator("main").inner_text()
+    page.get_by_role("link", name="Log in").click()
+    sign_in(airflow, page, "ben")
+    page.get_by_role("heading", name=f"Invoice {INVOICE}").wait_for()
+    assert page.url.endswith(f"/billing/invoice?number={INVOICE}")
+    page.context.close()
 
 
 def stored(books: Path) -> tuple[str, bytes]:

@@ -92,6 +92,15 @@ def test_anonymous_is_asked_to_log_in(books: Books, path: str) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_a_page_offers_the_log_in_and_leads_back(books: Books) -> None:
+    """In JSON and files, which no person reads, nothing is offered."""
+    page = TestClient(app).get("/usage?team_id=t1&days=90")
+    assert page.status_code == 401 and "Log in to see this page." in page.text
+    assert 'href="/api/v2/auth/login?next=%2Fusage%3Fteam_id%3Dt1%26days%3D90"' in page.text
+    answer = TestClient(app).get("/api/v1/usage?team_id=t1")
+    assert answer.status_code == 401 and answer.headers["content-type"] == "application/json"
+
+
 @pytest.mark.parametrize("path", ROUTES)
 def test_each_sees_what_is_theirs(books: Books, client_of: Clients, path: str) -> None:
     whom, address = ROUTES[path]

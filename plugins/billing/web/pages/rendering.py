@@ -28,6 +28,8 @@ from billing.web.viewer import Viewer
 
 MOUNTED_AT = "/billing"
 """Where the plugin puts us below Airflow's own address."""
+_LOG_IN = "/api/v2/auth/login"
+"""Airflow's own address of whatever asks for the log-in; it leads back to ``next``."""
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'self'"
@@ -80,6 +82,10 @@ class PageRoute(APIRoute):
                 return _refused(request, 400, _not_right(str(each["loc"][-1]) for each in wrong.errors()))
             except BillingError as refusal:
                 return _refused(request, status_of(refusal), str(refusal))
+            except HTTPException as refusal:
+                if refusal.status_code != 401:
+                    raise
+                return _refused(request, 401, "Log in to see this page.")
 
         return handler
 
@@ -91,7 +97,12 @@ def _not_right(parameters: Iterable[str]) -> str:
 
 
 def _refused(request: Request, status: int, message: str) -> HTMLResponse:
-    return show("refused.html", request, None, status=status, title="Not shown", message=message, section="")
+    values = {"title": "Not shown", "message": message, "section": "", "log_in": ""}
+    if status == 401:
+        airflow = str(request.scope.get("root_path", "")).removesuffix(MOUNTED_AT)
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        values["log_in"] = f"{airflow}{_LOG_IN}?{urlencode({'next': here})}"
+    return show("refused.html", request, None, status=status, **values)
 
 
 def static(name: str) -> Response:
