@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from billing.core.alert_rules import AlertRules
@@ -20,6 +21,7 @@ from billing.steps.standings import refresh_standings
 from billing.steps.usage_views import refresh_views
 from billing.store.documents import documents_of
 from tests.steps.small_world import Shop
+from tests.web.test_access import ALL, ROUTES, SOME_TEAM
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not there")
 axe = pytest.importorskip("axe_core_python.base", reason="the package axe-core-python is not there")
@@ -53,7 +55,7 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = home_at(folder / "home")
     home.create()
     shop = Shop(home=home, folder=folder / "files")
-    shop.load(team_members=["ada,t1,buyer", "ben,t1,buyer"])
+    shop.load(team_members=["ada,t1,buyer", "ben,t1,buyer", "cat,t2,buyer"])
     with acting_for(RUN):
         shop.ingest(
             "e1,2026-07-05T00:00:00Z,a1,render,65.5,,",
@@ -86,7 +88,7 @@ def airflow(books: Path) -> Iterator[LocalAirflow]:
         books / "airflow",
         dags_folder=books / "dags",
         environment={"BILLING_HOME": str(books / "home"), "BILLING_PAGES_AT": AT},
-        users={"admin": "admin", "ada": "viewer", "ben": ""},
+        users={"admin": "admin", "ada": "viewer", "ben": "", "cat": ""},
     ) as running:
         yield running
 
@@ -181,6 +183,21 @@ def test_who_is_not_logged_in_comes_back_to_the_page_after_the_log_in(airflow: L
     page.get_by_role("heading", name=f"Invoice {INVOICE}").wait_for()
     assert page.url.endswith(f"/billing/invoice?number={INVOICE}")
     page.context.close()
+
+
+@pytest.mark.parametrize("path", [path for path, (who, _) in ROUTES.items() if who not in (ALL, SOME_TEAM)])
+def test_each_route_asks_airflow_who_it_is(airflow: LocalAirflow, path: str) -> None:
+    """Nobody: 401. The buyer of another team: 403. Who runs billing gets an answer: 404 where an address names what is
+    not there.
+    """
+    address = f"{airflow.url}/billing{ROUTES[path][1]}"
+    assert httpx.get(address, trust_env=False).status_code == 401
+    status = {}
+    for user in ("cat", "admin"):
+        headers = {"Authorization": f"Bearer {airflow.token(user)}"}
+        status[user] = httpx.get(address, headers=headers, trust_env=False, timeout=60).status_code
+    missing = path in ("/checks/{number}", "/audits/{run_id:path}")
+    assert status == {"cat": 403, "admin": 404 if missing else 200}
 
 
 def stored(books: Path) -> tuple[str, bytes]:
