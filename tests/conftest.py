@@ -32,11 +32,6 @@ def pytest_configure() -> None:
     os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: who waits for Airflow, or for a process that is to be killed, leaves one idle."""
-    return len(os.sched_getaffinity(0)) + 1
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How many random histories ``tests/test_histories.py`` runs, and from which seed on."""
     parser.addoption("--histories", type=int, default=40, help="random histories to compare with the slow model")
