@@ -52,6 +52,10 @@ class Paid:
     charged_units: int
     tokens_micro: int
 
+    def is_of(self, subscription_id: str, unit_price_micro: int) -> bool:
+        """Whether an invoice line of this subscription at this price has them (rule 6.1)."""
+        return (self.subscription_id, self.unit_price_micro) == (subscription_id, unit_price_micro)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizeUnits:
@@ -126,8 +130,8 @@ class TracedLine:
     own: Sequence[int]
 
     def is_of_line(self, one: Paid) -> bool:
-        """Whether units are those of the line itself: of its subscription, at its price (rule 6.1)."""
-        return (one.subscription_id, one.unit_price_micro) == (self.subscription_id, self.unit_price_micro)
+        """Whether units are those of the line itself."""
+        return one.is_of(self.subscription_id, self.unit_price_micro)
 
 
 def invoice_and_lines(
@@ -159,11 +163,7 @@ def trace_line(
     terms = Terms.from_reference(read_terms_of(connection, stretch.load_no, stretch.team_id), [stretch.team_id])
     paid = _payers(home, connection, stretch, replayed, terms)
     of_line = (invoice.subscription_id, line.unit_price_micro)
-    mine = [
-        place
-        for place, parts in paid.items()
-        if any((one.subscription_id, one.unit_price_micro) == of_line for one in parts)
-    ]
+    mine = [place for place, parts in paid.items() if any(one.is_of(*of_line) for one in parts)]
     places = np.array(mine, dtype=np.int64) if own else np.arange(replayed.rows.num_rows)
     return TracedLine(
         subscription_id=invoice.subscription_id,
